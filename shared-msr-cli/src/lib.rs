@@ -1,0 +1,1 @@
+//! Shows which MSR restores KVM put off, which it performed, and who paid.
