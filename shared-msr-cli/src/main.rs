@@ -1,2 +1,3 @@
 //! shared-msr.
-fn main() {}
+fn main() { println!("{}", OBJECT.len()); }
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shared-msr.bpf.o"));

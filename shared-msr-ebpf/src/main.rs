@@ -1,2 +1,43 @@
-//! ebpf.
+//! The kernel-side programs of shared-msr: one file per kind of event.
+//!
+//! | program | attached to | how often |
+//! |---|---|---|
+//! | `shared_msr_exit` | raw tracepoint `kvm_exit` | every VM-exit of every VM: the hot path |
+//! | `shared_msr_user` | raw tracepoint `kvm_userspace_exit` | every return to the VMM |
+//! | `shared_msr_set` | kprobe on `kvm_set_user_return_msr` or `kvm_set_shared_msr` | per slot and `vcpu_load` |
+//! | `shared_msr_close` | kprobe on `kvm_on_user_return` | per window |
+//! | `shared_msr_peek` | nothing: run on demand by user space | at start, at the end, for `inspect` |
+//!
+//! Kprobe programs return 0: any other value makes the kernel's perf code process the event as well.
+
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod close;
+#[cfg(target_arch = "bpf")]
+mod exit;
+#[cfg(target_arch = "bpf")]
+mod peek;
+#[cfg(target_arch = "bpf")]
+mod set;
+#[cfg(target_arch = "bpf")]
+mod state;
+#[cfg(target_arch = "bpf")]
+mod userspace_exit;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses programs that could get here.
+    loop {}
+}
+
+/// GPL-compatible, as `bpf_probe_read_kernel` asks for.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// For the host there is nothing to run; the crate still takes part in the workspace.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,31 @@
+//! Compiles the kernel-side programs, so that the binary carries them: one file to install.
+
+#[path = "build/object.rs"]
+mod object;
+#[path = "build/tool_chain.rs"]
+mod tool_chain;
+
+use std::{env, fs, path::Path};
+
+use tool_chain::ToolChain;
+
+fn main() {
+    // Cargo shows `cargo::error` lines as errors of this package and fails the build.
+    match embed_object() {
+        Ok(tool_chain) => println!("cargo::rustc-env=SHARED_MSR_BPF_TOOL_CHAIN={tool_chain}"),
+        Err(message) => message.lines().for_each(|line| println!("cargo::error={line}")),
+    }
+}
+
+fn embed_object() -> Result<ToolChain, String> {
+    let manifest = env::var("CARGO_MANIFEST_DIR").map_err(|_| "not run by cargo".to_owned())?;
+    let out = env::var("OUT_DIR").map_err(|_| "not run by cargo".to_owned())?;
+    let workspace = Path::new(&manifest).parent().ok_or("shared-msr-cli is not inside its workspace")?;
+    for input in ["shared-msr-ebpf", "shared-msr-common", "shared-msr-cli/build", "shared-msr-cli/build.rs", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(input).display());
+    }
+    let tool_chain = ToolChain::find(workspace).map_err(|missing| missing.to_string())?;
+    let object = object::build(&tool_chain, workspace)?;
+    fs::copy(&object, Path::new(&out).join("shared-msr.bpf.o")).map_err(|error| format!("{}: {error}", object.display()))?;
+    Ok(tool_chain)
+}

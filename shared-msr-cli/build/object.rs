@@ -1,0 +1,55 @@
+//! Compiles the kernel-side programs. Shared by the build script of `shared-msr-cli` and by `xtask`.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::tool_chain::ToolChain;
+
+const TARGET: &str = "bpfel-unknown-none";
+const PACKAGE: &str = "shared-msr-ebpf";
+
+/// A cargo command ("build", "clippy") for the kernel-side programs.
+pub(crate) fn cargo(tool_chain: &ToolChain, workspace: &Path, subcommand: &str) -> Command {
+    let mut cargo = tool_chain.compiler.command("cargo");
+    // What the outer cargo says to its compiler is meant for the host, not for BPF.
+    const PREFIXES: [&str; 7] =
+        ["CARGO_BUILD_", "CARGO_CFG_", "CARGO_ENCODED_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_TARGET_"];
+    const NAMES: [&str; 7] =
+        ["CARGO_MAKEFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "RUSTFLAGS", "RUSTUP_TOOLCHAIN", "TARGET"];
+    for (variable, _) in env::vars_os() {
+        let name = variable.to_string_lossy();
+        if NAMES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            cargo.env_remove(&variable);
+        }
+    }
+    // The debug information becomes the BTF that names our programs and maps in the kernel's listings.
+    let flags = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\u{1f}");
+    cargo
+        .arg(subcommand)
+        .args(["--package", PACKAGE, "--release", "--target", TARGET, "-Z", "build-std=core"])
+        .arg("--manifest-path")
+        .arg(workspace.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(target_dir(workspace))
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_ENCODED_RUSTFLAGS", flags)
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &tool_chain.linker);
+    cargo
+}
+
+/// Compiles the object and returns its path; on failure, what cargo said.
+pub(crate) fn build(tool_chain: &ToolChain, workspace: &Path) -> Result<PathBuf, String> {
+    let output = cargo(tool_chain, workspace, "build").output().map_err(|error| format!("cargo could not be started: {error}"))?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(target_dir(workspace).join(TARGET).join("release").join(PACKAGE))
+}
+
+/// Apart from the host's artefacts, and one for all profiles: `core` is compiled once.
+fn target_dir(workspace: &Path) -> PathBuf {
+    workspace.join("target/ebpf")
+}

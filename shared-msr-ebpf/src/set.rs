@@ -1,0 +1,19 @@
+//! Sets: `int kvm_set_user_return_msr(unsigned slot, u64 value, u64 mask)`, before 5.10 `kvm_set_shared_msr`
+//! (arch/x86/kvm/x86.c, from 7.3 msrs.c; the signature never changed).
+
+use aya_ebpf::{macros::kprobe, programs::ProbeContext};
+
+use crate::state;
+
+/// Accounts one set at the entry of the setter, where `curr` still tells whether a WRMSR will be done.
+#[kprobe]
+pub fn shared_msr_set(context: ProbeContext) -> u32 {
+    if let (Some(slot), Some(value), Some(mask)) = (context.arg::<u64>(0), context.arg::<u64>(1), context.arg::<u64>(2))
+        && let Some(state) = state::begin()
+    {
+        // The kernel's parameter is 32 bits wide; the upper half of the register is not defined.
+        state::set(&context, state, slot & 0xffff_ffff, value, mask);
+        state::finish(state);
+    }
+    0
+}
