@@ -21,7 +21,9 @@ fn embed_object() -> Result<ToolChain, String> {
     let manifest = env::var("CARGO_MANIFEST_DIR").map_err(|_| "not run by cargo".to_owned())?;
     let out = env::var("OUT_DIR").map_err(|_| "not run by cargo".to_owned())?;
     let workspace = Path::new(&manifest).parent().ok_or("shared-msr-cli is not inside its workspace")?;
-    for input in ["shared-msr-ebpf", "shared-msr-common", "shared-msr-cli/build", "shared-msr-cli/build.rs", "Cargo.toml", "Cargo.lock"] {
+    for input in
+        ["shared-msr-ebpf", "shared-msr-common", "shared-msr-cli/build", "shared-msr-cli/build.rs", "Cargo.toml", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
     let tool_chain = ToolChain::find(workspace).map_err(|missing| missing.to_string())?;

@@ -42,7 +42,8 @@ pub(crate) fn cargo(tool_chain: &ToolChain, workspace: &Path, subcommand: &str) 
 
 /// Compiles the object and returns its path; on failure, what cargo said.
 pub(crate) fn build(tool_chain: &ToolChain, workspace: &Path) -> Result<PathBuf, String> {
-    let output = cargo(tool_chain, workspace, "build").output().map_err(|error| format!("cargo could not be started: {error}"))?;
+    let output =
+        cargo(tool_chain, workspace, "build").output().map_err(|error| format!("cargo could not be started: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

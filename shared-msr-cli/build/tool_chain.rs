@@ -138,13 +138,15 @@ fn system_compilers() -> impl Iterator<Item = PathBuf> {
 
 fn find_linker(workspace: &Path) -> Option<PathBuf> {
     on_path("bpf-linker").chain([workspace.join("target/tools/bin/bpf-linker")]).find(|linker| {
-        output(Command::new(linker).arg("--version"))
-            .is_some_and(|version| version.trim().strip_prefix("bpf-linker ").is_some_and(|number| number.starts_with(LINKER_SERIES)))
+        output(Command::new(linker).arg("--version")).is_some_and(|version| {
+            version.trim().strip_prefix("bpf-linker ").is_some_and(|number| number.starts_with(LINKER_SERIES))
+        })
     })
 }
 
 fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
-    let folders: Vec<PathBuf> = env::var_os("PATH").as_ref().map(|path: &OsString| env::split_paths(path).collect()).unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        env::var_os("PATH").as_ref().map(|path: &OsString| env::split_paths(path).collect()).unwrap_or_default();
     let program = program.to_owned();
     folders.into_iter().map(move |folder| folder.join(&program)).filter(|file| file.is_file())
 }

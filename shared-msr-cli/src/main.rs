@@ -1,3 +1,16 @@
-//! shared-msr.
-fn main() { println!("{}", OBJECT.len()); }
-static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shared-msr.bpf.o"));
+//! The program `shared-msr`.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use shared_msr::{cli::Cli, commands};
+
+fn main() -> ExitCode {
+    match commands::run(Cli::parse().command) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("shared-msr: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -119,15 +119,8 @@ impl CpuState {
         unseen_changes: 0,
         unreadable: 0,
         implausible: 0,
-        slots: [SlotCounters {
-            written: 0,
-            skipped: 0,
-            failed: 0,
-            deferred: 0,
-            performed: 0,
-            made_dirty: 0,
-            made_clean: 0,
-        }; MAX_SLOTS],
+        slots: [SlotCounters { written: 0, skipped: 0, failed: 0, deferred: 0, performed: 0, made_dirty: 0, made_clean: 0 };
+            MAX_SLOTS],
         structure: [0; STRUCTURE_BYTES / 8],
         begun: 0,
         running: 0,

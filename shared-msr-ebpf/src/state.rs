@@ -9,13 +9,7 @@ use core::{
     ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
-use aya_ebpf::{
-    Global,
-    helpers::generated::bpf_probe_read_kernel,
-    macros::map,
-    maps::PerCpuArray,
-    programs::ProbeContext,
-};
+use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray, programs::ProbeContext};
 use aya_log_ebpf::{info, warn};
 use shared_msr_common::{CpuState, MAX_SLOTS, STRUCTURE_BYTES};
 

@@ -1,0 +1,171 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{guest::TscAux, kernel::cpu_list};
+
+/// Shows which restores of host MSR values KVM put off, and which it really performed.
+///
+/// After a VM-exit KVM leaves the guest's values of some MSRs in the CPU, and puts the host's back only when the CPU
+/// returns to user mode. An exit that the kernel handles itself costs no restore; an exit that ends in the VMM (QEMU, say),
+/// or another task that runs in between, costs one WRMSR for each MSR that differs.
+#[derive(Debug, Parser)]
+#[command(name = "shared-msr", version, max_term_width = 110)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure for a while, or while a command runs, then print once
+    Report(ReportArguments),
+    /// Print the kernel's own tables: the list of MSRs, and each CPU's host and current values
+    Inspect(InspectArguments),
+    /// Say what this host allows, which hooks will be used, and what to change
+    Doctor,
+    /// Run a tiny guest that makes a known number of exits, as a known load
+    Guest(GuestArguments),
+}
+
+/// Formats of `report` and `inspect`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object on one line
+    Json,
+}
+
+/// Formats of `guest`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TextFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object on one line
+    Json,
+}
+
+/// What the rows of a report are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// One row for each MSR of KVM's list, then the total
+    Msr,
+    /// Only the total
+    Total,
+}
+
+/// `shared-msr report`
+#[derive(Args, Debug)]
+pub struct ReportArguments {
+    /// How long to measure, such as 500ms, 10s or 2min; without it, and without COMMAND, until Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "command")]
+    pub duration: Option<Duration>,
+    /// The rows; JSON always has all of them
+    #[arg(long, value_enum, default_value = "msr")]
+    pub by: By,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+    /// Write the report to this file; COMMAND then keeps its standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Show messages of the kernel-side programs on standard error: a dirty set read anew, an implausible structure
+    #[arg(long)]
+    pub kernel_log: bool,
+    /// Measure while this command runs, and exit with its status; its standard output goes to standard error, so that
+    /// standard output carries the report alone
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `shared-msr inspect`
+#[derive(Args, Debug)]
+pub struct InspectArguments {
+    /// Only these CPUs, such as 0-3,8
+    #[arg(long, value_name = "LIST", value_parser = cpus)]
+    pub cpu: Option<CpuList>,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    pub format: TableFormat,
+}
+
+/// A list of CPUs from the command line.
+#[derive(Clone, Debug)]
+pub struct CpuList(pub Vec<u32>);
+
+/// `shared-msr guest`
+#[derive(Args, Debug)]
+pub struct GuestArguments {
+    /// Exits to user space by OUT [default: 200, or 0 with --spin]
+    #[arg(long, value_name = "N")]
+    pub outs: Option<u64>,
+    /// Exits that the kernel handles itself, by CPUID, before each OUT; with --spin, any number but 0 means: without end
+    /// [default: 10, or 0 with --spin]
+    #[arg(long, value_name = "N")]
+    pub cpuids: Option<u64>,
+    /// Exits to user space by HLT, after the OUTs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub hlts: u64,
+    /// The guest's TSC_AUX, a number or "host" for the host's own value [default: untouched, 0]
+    #[arg(long, value_name = "VALUE")]
+    pub tsc_aux: Option<TscAux>,
+    /// Pin the vCPU to this CPU
+    #[arg(long, value_name = "N")]
+    pub cpu: Option<usize>,
+    /// Then spin in guest mode until Ctrl-C, SIGTERM or --duration
+    #[arg(long)]
+    pub spin: bool,
+    /// End after this time, such as 500ms or 10s
+    #[arg(long, value_name = "TIME", value_parser = positive_duration)]
+    pub duration: Option<Duration>,
+    /// How to print what it did
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: TextFormat,
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = match text.parse::<f64>() {
+        // A bare number is seconds, as in sleep(1) and perf stat.
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
+    };
+    if duration.is_zero() {
+        return Err("it must be longer than 0; try 10s".to_owned());
+    }
+    Ok(duration)
+}
+
+fn cpus(text: &str) -> Result<CpuList, String> {
+    match cpu_list::parse(text) {
+        Some(cpus) if !cpus.is_empty() => Ok(CpuList(cpus)),
+        _ => Err("it must be a list of CPUs such as 0-3,8".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_number_is_seconds_and_zero_is_refused() {
+        assert_eq!(positive_duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(positive_duration("500ms"), Ok(Duration::from_millis(500)));
+        for text in ["0", "0s", "-1", "soon", "inf"] {
+            assert!(positive_duration(text).is_err(), "{text}");
+        }
+    }
+}

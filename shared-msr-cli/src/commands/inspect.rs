@@ -1,0 +1,136 @@
+//! `shared-msr inspect`
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow};
+use serde::Serialize;
+
+use crate::{
+    cli::{InspectArguments, TableFormat},
+    kernel::{structure::Structure, tables::Slot},
+    probe::survey::Target,
+    report::columns,
+};
+
+/// Prints the list of MSRs, and each CPU's values.
+pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
+    let target = Target::find()?;
+    let here = stay()?;
+    let mut cpus = Vec::new();
+    let wanted = arguments.cpu.as_ref().map_or(&target.host.online_cpus, |list| &list.0);
+    for cpu in wanted {
+        let position = target.host.possible_cpus.iter().position(|possible| possible == cpu);
+        let position = position.ok_or_else(|| anyhow!("this host has no CPU {cpu}; it has {:?}", target.host.possible_cpus))?;
+        cpus.push((*cpu, target.read_structure(position)?));
+    }
+    let text = match arguments.format {
+        TableFormat::Table => table(&target.list, &cpus, here),
+        TableFormat::Json => serde_json::to_string(&document(&target, &cpus, here)).context("cannot write JSON")? + "\n",
+    };
+    io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps this thread on the CPU it is on, so that it can be named; says which.
+fn stay() -> anyhow::Result<u32> {
+    // SAFETY: no arguments, no memory.
+    let here = unsafe { libc::sched_getcpu() };
+    let cpu = usize::try_from(here).map_err(|_| io::Error::last_os_error()).context("cannot tell the CPU this runs on")?;
+    // SAFETY: all zeros is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a number that the kernel gave; the macro ignores one beyond the set's end.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: the set lives through the call, and its size is given.
+    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    if result != 0 {
+        return Err(io::Error::last_os_error()).context("cannot stay on one CPU");
+    }
+    Ok(cpu as u32)
+}
+
+fn table(list: &[Slot], cpus: &[(u32, Structure)], here: u32) -> String {
+    let mut text = format!("KVM's list of user-return MSRs: {} of 16 slots used\n\n", list.len());
+    let mut slots = columns::table(&["SLOT", "INDEX", "MSR"], 3);
+    for slot in list {
+        slots.add_row([slot.slot.to_string(), format!("{:#x}", slot.index), slot.name.clone()]);
+    }
+    text += &columns::text(&slots);
+    text += "\n";
+    let mut values = columns::table(&["CPU", "REGISTERED", "MSR", "STATE", "HOST", "CURR"], 4);
+    for (cpu, structure) in cpus {
+        for slot in list {
+            let value = structure.values[slot.slot];
+            values.add_row([
+                cpu.to_string(),
+                if structure.registered == 1 { "yes" } else { "no" }.to_owned(),
+                slot.name.clone(),
+                if value.host == value.curr { "clean" } else { "dirty" }.to_owned(),
+                format!("{:#x}", value.host),
+                format!("{:#x}", value.curr),
+            ]);
+        }
+    }
+    text += &columns::text(&values);
+    if cpus.iter().any(|(cpu, _)| *cpu == here) {
+        text += &format!("\n{}\n", own_cpu(here));
+    }
+    text
+}
+
+/// Why the CPU that looks cannot be seen inside a window.
+fn own_cpu(here: u32) -> String {
+    format!(
+        "CPU {here} is the one that shared-msr itself runs on: it can never be seen inside a window, because its own return \
+         to user mode closes any window there (inspect it from another CPU: taskset -c N shared-msr inspect)."
+    )
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    kernel: &'a str,
+    slots: &'a [Slot],
+    /// The CPU that looked.
+    own_cpu: u32,
+    own_cpu_note: String,
+    cpus: Vec<CpuPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct CpuPart<'a> {
+    cpu: u32,
+    registered: bool,
+    values: Vec<ValuePart<'a>>,
+}
+
+#[derive(Serialize)]
+struct ValuePart<'a> {
+    slot: usize,
+    name: &'a str,
+    host: u64,
+    curr: u64,
+    dirty: bool,
+}
+
+fn document<'a>(target: &'a Target, cpus: &[(u32, Structure)], here: u32) -> Document<'a> {
+    let value = |structure: &Structure, slot: &'a Slot| {
+        let value = structure.values[slot.slot];
+        ValuePart { slot: slot.slot, name: &slot.name, host: value.host, curr: value.curr, dirty: value.host != value.curr }
+    };
+    let part = |(cpu, structure): &(u32, Structure)| CpuPart {
+        cpu: *cpu,
+        registered: structure.registered == 1,
+        values: target.list.iter().map(|slot| value(structure, slot)).collect(),
+    };
+    Document {
+        schema: 1,
+        kernel: &target.host.kernel,
+        slots: &target.list,
+        own_cpu: here,
+        own_cpu_note: own_cpu(here),
+        cpus: cpus.iter().map(part).collect(),
+    }
+}

@@ -1,0 +1,76 @@
+//! The host: release, CPUs, KVM's modules.
+
+use std::{fs, path::Path};
+
+use serde::Serialize;
+
+use super::cpu_list;
+use crate::obstacle::Obstacle;
+
+/// Which part of KVM runs guests here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Vendor {
+    /// kvm_intel: VMX.
+    Intel,
+    /// kvm_amd: SVM.
+    Amd,
+    /// kvm_pvm: no hardware support needed (virt-pvm/linux).
+    Pvm,
+}
+
+impl Vendor {
+    /// The vendor module's name as in /sys/module.
+    pub const fn module(self) -> &'static str {
+        match self {
+            Self::Intel => "kvm_intel",
+            Self::Amd => "kvm_amd",
+            Self::Pvm => "kvm_pvm",
+        }
+    }
+}
+
+/// This machine.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// `uname -r`.
+    pub kernel: String,
+    /// CPUs that are online now, as the kernel lists them.
+    pub online_cpus: Vec<u32>,
+    /// CPUs that can ever be there: per-CPU maps have a value for each.
+    pub possible_cpus: Vec<u32>,
+}
+
+impl Host {
+    /// Reads /proc and /sys.
+    pub fn read() -> Result<Self, Obstacle> {
+        Ok(Self {
+            kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            online_cpus: read_cpus("/sys/devices/system/cpu/online")?,
+            possible_cpus: read_cpus("/sys/devices/system/cpu/possible")?,
+        })
+    }
+}
+
+/// The vendor module that is loaded or built in.
+pub fn vendor() -> Result<Vendor, Obstacle> {
+    let loaded = |module: &str| Path::new("/sys/module").join(module).exists();
+    if let Some(vendor) = [Vendor::Pvm, Vendor::Intel, Vendor::Amd].into_iter().find(|vendor| loaded(vendor.module())) {
+        return Ok(vendor);
+    }
+    let (problem, loads) = if loaded("kvm") {
+        ("KVM's module kvm is loaded, but neither kvm_intel nor kvm_amd is", "load the one for this CPU")
+    } else {
+        ("KVM is not loaded", "load the module for this CPU")
+    };
+    Err(Obstacle::new(problem, format!("{loads}: modprobe kvm_intel, or modprobe kvm_amd")))
+}
+
+fn read(path: &str) -> Result<String, Obstacle> {
+    fs::read_to_string(path).map_err(|error| Obstacle::new(format!("{path} cannot be read ({error})"), "mount /proc and /sys"))
+}
+
+fn read_cpus(path: &str) -> Result<Vec<u32>, Obstacle> {
+    let list = read(path)?;
+    cpu_list::parse(&list).ok_or_else(|| Obstacle::new(format!("{path} holds {list:?}, not a list of CPUs"), "mount /sys"))
+}

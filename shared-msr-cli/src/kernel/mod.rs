@@ -1,0 +1,10 @@
+//! What this host's kernel looks like, as far as the mechanism is concerned. Nothing here loads a BPF program.
+
+pub mod cpu_list;
+pub mod host;
+pub mod layout;
+pub mod msr;
+pub mod rights;
+pub mod structure;
+pub mod symbols;
+pub mod tables;

@@ -1,0 +1,245 @@
+//! The symbols of the mechanism in /proc/kallsyms, in the names of all eras.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, BufReader},
+};
+
+use crate::obstacle::Obstacle;
+
+/// The setter: from 5.10, and before (7e34fbd05c63, "Rename "shared_msrs" to "user_return_msrs"").
+const SETTERS: [&str; 2] = ["kvm_set_user_return_msr", "kvm_set_shared_msr"];
+/// The function that restores; the same name since 2.6.33.
+pub const CLOSER: &str = "kvm_on_user_return";
+/// The per-CPU structures: from 5.10, and before.
+const STRUCTURES: [&str; 2] = ["user_return_msrs", "shared_msrs"];
+/// The list and its length, since 5.13 (e5fda4bbadb0, "Move uret MSR slot management to common x86").
+const LIST: &str = "kvm_uret_msrs_list";
+const LIST_LENGTH: &str = "kvm_nr_uret_msrs";
+/// `struct { int nr; u32 msrs[16]; }`: 5.10 to 5.12, and before.
+const GLOBALS: [&str; 2] = ["user_return_msrs_global", "shared_msrs_global"];
+/// vmlinux, arch/x86/kernel/setup_percpu.c: where each CPU's copy of a per-CPU variable is.
+const PER_CPU_OFFSET: &str = "__per_cpu_offset";
+/// vmlinux's linker script: bounds of the per-CPU variables.
+const PER_CPU_BOUNDS: [&str; 2] = ["__per_cpu_start", "__per_cpu_end"];
+
+/// One line of /proc/kallsyms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Its address; 0 when the kernel hides addresses from this process.
+    pub address: u64,
+    /// The type letter, as in nm(1).
+    pub kind: char,
+    /// Not part of vmlinux.
+    pub in_module: bool,
+}
+
+/// The symbols that matter here, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Symbols(HashMap<&'static str, Symbol>);
+
+/// Where the list of MSRs is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListSymbols {
+    /// `u32 kvm_uret_msrs_list[16]` and `u32 kvm_nr_uret_msrs`.
+    Apart {
+        /// Address of the list.
+        list: u64,
+        /// Address of the number of slots.
+        length: u64,
+    },
+    /// `struct { int nr; u32 msrs[16]; }` at this address.
+    Together(u64),
+}
+
+/// Where the per-CPU structures are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StructureSymbol {
+    /// A pointer to per-CPU memory stands at this address (up to 6.18).
+    Pointer(u64),
+    /// A static per-CPU variable: this is its offset in each CPU's memory (from 6.19).
+    Static(u64),
+}
+
+impl Symbols {
+    /// Reads /proc/kallsyms.
+    pub fn read() -> Result<Self, Obstacle> {
+        let unreadable = |error: io::Error| {
+            Obstacle::new(
+                format!("/proc/kallsyms cannot be read ({error})"),
+                "use a kernel with CONFIG_KALLSYMS, and mount /proc",
+            )
+        };
+        Self::parse(BufReader::with_capacity(1 << 20, File::open("/proc/kallsyms").map_err(unreadable)?)).map_err(unreadable)
+    }
+
+    /// Picks the symbols that matter out of text in the format of /proc/kallsyms.
+    pub fn parse(mut kallsyms: impl BufRead) -> io::Result<Self> {
+        let mut found = HashMap::new();
+        let mut line = String::new();
+        while kallsyms.read_line(&mut line)? > 0 {
+            let mut fields = line.split_whitespace();
+            if let (Some(address), Some(kind), Some(name)) = (fields.next(), fields.next(), fields.next())
+                && let Some(name) = wanted(name)
+                && let Ok(address) = u64::from_str_radix(address, 16)
+            {
+                let module = fields.next();
+                // Another module may have a variable of the same name.
+                if module.is_none_or(|module| module == "[kvm]") {
+                    let kind = kind.chars().next().unwrap_or('?');
+                    found.insert(name, Symbol { address, kind, in_module: module.is_some() });
+                }
+            }
+            line.clear();
+        }
+        Ok(Self(found))
+    }
+
+    fn first(&self, names: &[&'static str]) -> Option<(&'static str, Symbol)> {
+        names.iter().find_map(|name| Some((*name, *self.0.get(name)?)))
+    }
+
+    /// The setter's name on this kernel.
+    pub fn setter(&self) -> Result<&'static str, Obstacle> {
+        let found = self.first(&SETTERS).map(|(name, _)| name);
+        found.ok_or_else(|| missing_function(&SETTERS.join(" nor ")))
+    }
+
+    /// The restoring function's name and address.
+    pub fn closer(&self) -> Result<Symbol, Obstacle> {
+        self.first(&[CLOSER]).map(|(_, symbol)| symbol).ok_or_else(|| missing_function(CLOSER))
+    }
+
+    /// Whether KVM is a module here, rather than part of vmlinux.
+    pub fn kvm_is_module(&self) -> bool {
+        self.0.get(CLOSER).is_some_and(|symbol| symbol.in_module)
+    }
+
+    /// Where the list of MSRs is.
+    pub fn list(&self) -> Result<ListSymbols, Obstacle> {
+        if let (Some(list), Some(length)) = (self.0.get(LIST), self.0.get(LIST_LENGTH)) {
+            return Ok(ListSymbols::Apart { list: visible(*list)?, length: visible(*length)? });
+        }
+        match self.first(&GLOBALS) {
+            Some((_, symbol)) => Ok(ListSymbols::Together(visible(symbol)?)),
+            None => Err(missing_data(LIST)),
+        }
+    }
+
+    /// Where the per-CPU structures are.
+    pub fn structures(&self) -> Result<StructureSymbol, Obstacle> {
+        let (_, symbol) = self.first(&STRUCTURES).ok_or_else(|| missing_data(STRUCTURES[0]))?;
+        // A module's static per-CPU variable is listed as absolute ('a') with its offset. In vmlinux it lies between
+        // the bounds of the per-CPU section, wherever the linker put that.
+        let bounds = PER_CPU_BOUNDS.map(|name| self.0.get(name).map(|symbol| symbol.address));
+        let in_section = matches!(bounds, [Some(start), Some(end)] if (start..end).contains(&symbol.address));
+        if symbol.kind.eq_ignore_ascii_case(&'a') || (in_section && !symbol.in_module) {
+            return Ok(StructureSymbol::Static(symbol.address));
+        }
+        Ok(StructureSymbol::Pointer(visible(symbol)?))
+    }
+
+    /// Where vmlinux keeps the offset of each CPU's memory.
+    pub fn per_cpu_offsets(&self) -> Result<u64, Obstacle> {
+        visible(*self.0.get(PER_CPU_OFFSET).ok_or_else(|| missing_data(PER_CPU_OFFSET))?)
+    }
+}
+
+fn wanted(name: &str) -> Option<&'static str> {
+    SETTERS
+        .iter()
+        .chain(&STRUCTURES)
+        .chain(&GLOBALS)
+        .chain(&PER_CPU_BOUNDS)
+        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET])
+        .find(|wanted| **wanted == name)
+        .copied()
+}
+
+/// The address, if the kernel shows addresses to this process.
+fn visible(symbol: Symbol) -> Result<u64, Obstacle> {
+    if symbol.address == 0 {
+        return Err(Obstacle::new(
+            "the kernel hides the addresses in /proc/kallsyms from this process",
+            "run as root, and set the sysctl kernel.kptr_restrict to 0 or 1",
+        ));
+    }
+    Ok(symbol.address)
+}
+
+fn missing_function(names: &str) -> Obstacle {
+    Obstacle::new(
+        format!("this kernel's KVM has no function {names}, so its MSR restores cannot be observed"),
+        "use a kernel from 4.4 to 7.3 whose KVM is built for x86-64, and not a build that inlines this function",
+    )
+}
+
+fn missing_data(name: &str) -> Obstacle {
+    Obstacle::new(
+        format!("/proc/kallsyms does not list the variable {name}"),
+        "use a kernel built with CONFIG_KALLSYMS_ALL (Debian's, Ubuntu's and Fedora's are)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of Debian's 6.12 cloud kernel with kvm and kvm_amd loaded.
+    const DEBIAN_6_12: &str = "\
+ffffffffa4a15f20 D __per_cpu_offset
+0000000000000000 A __per_cpu_start
+000000000003a000 A __per_cpu_end
+ffffffffc0612f20 d kvm_uret_msrs_list\t[kvm]
+ffffffffc0613f38 b user_return_msrs\t[kvm]
+ffffffffc0612f00 D kvm_nr_uret_msrs\t[kvm]
+ffffffffc0545e70 T kvm_set_user_return_msr\t[kvm]
+ffffffffc0545f10 t kvm_on_user_return\t[kvm]
+ffffffffc0999999 d user_return_msrs\t[other]
+";
+
+    fn symbols(text: &str) -> Symbols {
+        Symbols::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_modular_kvm_with_a_per_cpu_pointer_is_resolved() {
+        let symbols = symbols(DEBIAN_6_12);
+        assert_eq!(symbols.setter(), Ok("kvm_set_user_return_msr"));
+        assert_eq!(symbols.structures(), Ok(StructureSymbol::Pointer(0xffff_ffff_c061_3f38)));
+        let list = ListSymbols::Apart { list: 0xffff_ffff_c061_2f20, length: 0xffff_ffff_c061_2f00 };
+        assert_eq!(symbols.list(), Ok(list));
+        assert!(symbols.kvm_is_module());
+    }
+
+    #[test]
+    fn a_static_per_cpu_variable_of_a_module_is_told_by_its_type() {
+        let symbols = symbols("0000000000041020 a user_return_msrs\t[kvm]\n");
+        assert_eq!(symbols.structures(), Ok(StructureSymbol::Static(0x41020)));
+    }
+
+    #[test]
+    fn the_names_up_to_5_9_are_known() {
+        let symbols = symbols(
+            "ffffffffc0500000 T kvm_set_shared_msr\t[kvm]\nffffffffc0500100 d shared_msrs_global\t[kvm]\n\
+             ffffffffc0500200 b shared_msrs\t[kvm]\n",
+        );
+        assert_eq!(symbols.setter(), Ok("kvm_set_shared_msr"));
+        assert_eq!(symbols.list(), Ok(ListSymbols::Together(0xffff_ffff_c050_0100)));
+        assert_eq!(symbols.structures(), Ok(StructureSymbol::Pointer(0xffff_ffff_c050_0200)));
+    }
+
+    #[test]
+    fn hidden_addresses_are_named_as_such() {
+        let hidden = DEBIAN_6_12.lines().map(|line| format!("0000000000000000{}\n", &line[16..])).collect::<String>();
+        let symbols = symbols(&hidden);
+        assert!(symbols.list().unwrap_err().cure.contains("kptr_restrict"));
+    }
+
+    #[test]
+    fn a_missing_function_is_named() {
+        let obstacle = symbols("ffffffffc0545f10 t kvm_on_user_return\t[kvm]\n").setter().unwrap_err();
+        assert!(obstacle.problem.contains("kvm_set_user_return_msr"), "{obstacle}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The kernel's own tables: the list of MSRs, and where each CPU's structure is.
+
+use serde::Serialize;
+use shared_msr_common::MAX_SLOTS;
+
+use super::{
+    layout::Layout,
+    msr,
+    structure::Structure,
+    symbols::{ListSymbols, StructureSymbol},
+};
+use crate::obstacle::Obstacle;
+
+/// A way to read kernel memory.
+pub trait Memory {
+    /// Copies `length` bytes (at most [`shared_msr_common::PEEK_BYTES`]) from `address`.
+    fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Obstacle>;
+}
+
+/// One slot of KVM's list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// Index in the list.
+    pub slot: usize,
+    /// The MSR.
+    pub index: u32,
+    /// Its name, or its number in hexadecimal.
+    pub name: String,
+}
+
+/// Reads the list of MSRs.
+pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>, Obstacle> {
+    let (list, length) = match symbols {
+        ListSymbols::Apart { list, length } => (list, length),
+        ListSymbols::Together(address) => (address + 4, address),
+    };
+    let length = read_u32(memory, length)? as usize;
+    if length > MAX_SLOTS {
+        return Err(Obstacle::new(
+            format!("KVM's list of MSRs says it has {length} slots, more than the {MAX_SLOTS} there can be"),
+            "report this kernel to the authors of shared-msr",
+        ));
+    }
+    (0..length)
+        .map(|slot| {
+            let index = read_u32(memory, list + 4 * slot as u64)?;
+            Ok(Slot { slot, index, name: msr::name(index) })
+        })
+        .collect()
+}
+
+/// The address of each CPU's structure, in the order of `cpus`.
+pub fn structure_addresses(
+    memory: &dyn Memory,
+    symbol: StructureSymbol,
+    offsets: u64,
+    cpus: &[u32],
+) -> Result<Vec<u64>, Obstacle> {
+    let base = match symbol {
+        StructureSymbol::Pointer(address) => read_u64(memory, address)?,
+        StructureSymbol::Static(offset) => offset,
+    };
+    if base == 0 {
+        return Err(Obstacle::new(
+            "KVM has not set up its per-CPU structures yet",
+            "load the vendor module: modprobe kvm_intel, or modprobe kvm_amd",
+        ));
+    }
+    // arch/x86/include/asm/percpu.h: a CPU's copy is at the variable's address plus that CPU's offset.
+    cpus.iter().map(|cpu| Ok(base.wrapping_add(read_u64(memory, offsets + 8 * u64::from(*cpu))?))).collect()
+}
+
+/// Reads one CPU's structure.
+pub fn read_structure(memory: &dyn Memory, address: u64, layout: Layout) -> Result<Structure, Obstacle> {
+    let bytes = memory.read(address, Structure::length(layout))?;
+    Structure::parse(&bytes, layout).ok_or_else(|| short(address))
+}
+
+fn read_u32(memory: &dyn Memory, address: u64) -> Result<u32, Obstacle> {
+    let bytes = memory.read(address, 4)?;
+    Ok(u32::from_le_bytes(bytes.try_into().map_err(|_| short(address))?))
+}
+
+fn read_u64(memory: &dyn Memory, address: u64) -> Result<u64, Obstacle> {
+    let bytes = memory.read(address, 8)?;
+    Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| short(address))?))
+}
+
+fn short(address: u64) -> Obstacle {
+    Obstacle::new(
+        format!("the kernel memory at {address:#x} could be read only in part"),
+        "report this kernel to the authors of shared-msr",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// Memory of a made-up kernel: chunks of bytes by address.
+    struct Chunks(HashMap<u64, Vec<u8>>);
+
+    impl Memory for Chunks {
+        fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Obstacle> {
+            let chunk = self.0.get(&address).ok_or_else(|| Obstacle::new(format!("{address:#x} not mapped"), ""))?;
+            Ok(chunk[..length].to_vec())
+        }
+    }
+
+    fn chunks<const N: usize>(chunks: [(u64, &[u8]); N]) -> Chunks {
+        Chunks(chunks.into_iter().map(|(address, bytes)| (address, bytes.to_vec())).collect())
+    }
+
+    #[test]
+    fn a_list_since_5_13_is_read_with_its_names() {
+        let memory = chunks([(0x100, &1u32.to_le_bytes()), (0x200, &0xc000_0103_u32.to_le_bytes())]);
+        let list = read_list(&memory, ListSymbols::Apart { list: 0x200, length: 0x100 }).unwrap();
+        assert_eq!(list, [Slot { slot: 0, index: 0xc000_0103, name: "TSC_AUX".to_owned() }]);
+    }
+
+    #[test]
+    fn a_list_up_to_5_12_follows_its_length() {
+        let memory =
+            chunks([(0x100, &2u32.to_le_bytes()), (0x104, &0xc000_0084_u32.to_le_bytes()), (0x108, &0xdead_u32.to_le_bytes())]);
+        let names: Vec<String> =
+            read_list(&memory, ListSymbols::Together(0x100)).unwrap().into_iter().map(|slot| slot.name).collect();
+        assert_eq!(names, ["SYSCALL_MASK", "0xdead"]);
+    }
+
+    #[test]
+    fn an_impossible_length_is_an_obstacle() {
+        let memory = chunks([(0x100, &17u32.to_le_bytes())]);
+        assert!(read_list(&memory, ListSymbols::Together(0x100)).is_err());
+    }
+
+    #[test]
+    fn addresses_are_the_base_plus_each_cpu_s_offset() {
+        let memory = chunks([
+            (0x100, &0x5000_u64.to_le_bytes()),
+            (0x900, &0x10_0000_u64.to_le_bytes()),
+            (0x908, &0x20_0000_u64.to_le_bytes()),
+        ]);
+        let pointer = structure_addresses(&memory, StructureSymbol::Pointer(0x100), 0x900, &[0, 1]).unwrap();
+        assert_eq!(pointer, [0x10_5000, 0x20_5000]);
+        let fixed = structure_addresses(&memory, StructureSymbol::Static(0x40), 0x900, &[1]).unwrap();
+        assert_eq!(fixed, [0x20_0040]);
+    }
+}

@@ -1,0 +1,25 @@
+//! Ways to show a ledger.
+
+pub mod columns;
+pub mod json;
+pub mod number;
+pub mod table;
+pub mod verdict;
+
+use crate::{
+    kernel::host::{Host, Vendor},
+    ledger::Ledger,
+    probe::probes::Hooks,
+};
+
+/// A measurement, ready to be shown.
+pub struct Report<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// Which part of KVM ran guests.
+    pub vendor: Vendor,
+    /// What observed it.
+    pub hooks: &'a Hooks,
+    /// What was counted.
+    pub ledger: &'a Ledger,
+}

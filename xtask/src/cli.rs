@@ -1,0 +1,111 @@
+//! The command line of `cargo xtask`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::lab::{self, Host, KernelChoice, LabFile, LabOptions};
+use crate::setup;
+
+/// Developer commands of shared-msr.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// One variant per command.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what the build and the lab need.
+    Setup,
+    /// Run a command on an emulated KVM host.
+    ///
+    /// The command's standard output and standard error become ours and its exit status becomes ours.
+    /// 124: it did not end in time. 125: the emulated host failed.
+    Lab(LabArgs),
+}
+
+/// Arguments of `cargo xtask lab`.
+#[derive(Debug, Args)]
+struct LabArgs {
+    /// Which host to emulate.
+    #[arg(long, value_enum, default_value_t = Host::Amd)]
+    host: Host,
+
+    /// A Debian kernel series such as 6.12 or 6.1, or a folder with a kernel of your own and its KVM modules.
+    #[arg(long, value_name = "SERIES|DIR", default_value = "6.12")]
+    kernel: KernelChoice,
+
+    /// CPUs of the emulated host.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    smp: u32,
+
+    /// Give up after this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
+
+    /// One virtual nanosecond per instruction: times become exact instruction counts.
+    #[arg(long)]
+    icount: bool,
+
+    /// Put a file of this machine into the lab; a DEST without a slash goes to /bin.
+    #[arg(long = "file", value_name = "SRC:DEST")]
+    files: Vec<LabFile>,
+
+    /// Leave KVM's modules unloaded; `load-kvm` loads them.
+    #[arg(long)]
+    no_modules: bool,
+
+    /// What to run, exactly these arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl From<LabArgs> for LabOptions {
+    fn from(args: LabArgs) -> Self {
+        Self {
+            host: args.host,
+            kernel: args.kernel,
+            smp: args.smp,
+            timeout: Duration::from_secs(args.timeout),
+            icount: args.icount,
+            files: args.files,
+            load_modules: !args.no_modules,
+            ..Self::new(args.command)
+        }
+    }
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Setup => setup::run(),
+        Command::Lab(args) => Ok(ExitCode::from(lab::stream(&args.into())?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_dashes_reaches_the_lab_unsplit() {
+        let cli = Cli::try_parse_from(["xtask", "lab", "--smp", "2", "--", "sh", "-c", "a b; --smp"]).unwrap();
+        let Command::Lab(args) = cli.command else { panic!("not the lab") };
+        let options = LabOptions::from(args);
+        assert_eq!(options.command, ["sh", "-c", "a b; --smp"]);
+        assert_eq!(options.smp, 2);
+        assert!(options.load_modules);
+    }
+}

@@ -1,0 +1,83 @@
+//! The lab: runs a command on an emulated KVM host, so that shared-msr can be tried and tested on any machine.
+//!
+//! A run has four steps: find or fetch a kernel ([`kernel`]), pack an initramfs with busybox, KVM's modules, shared-msr and
+//! the command ([`initramfs`], `lab/init.sh`), start QEMU ([`qemu`]) and copy what the command prints until its exit status
+//! arrives ([`watch`]).
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+mod initramfs;
+mod kernel;
+mod log;
+mod options;
+mod qemu;
+mod quote;
+mod root;
+mod watch;
+
+pub(crate) use kernel::KernelChoice;
+pub(crate) use options::{Host, LabFile, LabOptions};
+
+use crate::{product, scratch, workspace};
+use kernel::Kernel;
+
+/// Exit status of a command that did not end in time, as of timeout(1).
+const TIMED_OUT: u8 = 124;
+/// Exit status when the lab itself failed.
+const LAB_FAILED: u8 = 125;
+
+/// How a command in the lab ended.
+#[derive(Debug)]
+pub(crate) struct LabRun {
+    /// The command's exit status; 124 and 125 come with a `problem`.
+    pub(crate) status: u8,
+    /// Why there is no exit status of the command: a text for people, perhaps of several lines.
+    pub(crate) problem: Option<String>,
+    /// The kernel's messages.
+    pub(crate) log: PathBuf,
+}
+
+/// A command's ending and all it printed.
+#[derive(Debug)]
+pub(crate) struct Captured {
+    /// How it ended.
+    pub(crate) run: LabRun,
+    /// Its standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Its standard error.
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs the command with its output streamed to ours, and returns the exit status for us to end with.
+pub(crate) fn stream(options: &LabOptions) -> Result<u8> {
+    let run = run(options, &mut io::stdout(), &mut io::stderr())?;
+    if let Some(problem) = run.problem {
+        eprintln!("xtask: {problem}\nxtask: all kernel messages are in {}", run.log.display());
+    }
+    Ok(run.status)
+}
+
+/// Runs the command and keeps what it prints.
+pub(crate) fn capture(options: &LabOptions) -> Result<Captured> {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let run = run(options, &mut stdout, &mut stderr)?;
+    Ok(Captured { run, stdout, stderr })
+}
+
+/// Runs the command and writes what it prints to `out` and `err` while it runs.
+///
+/// Must be called by a thread that lives until it returns: the emulator ends with the thread that started it.
+pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write) -> Result<LabRun> {
+    let kernel = Kernel::find(&options.kernel)?;
+    let modules = kernel.modules(options.host.kvm_module())?;
+    let shared_msr = product::build_static()?;
+    let folder = scratch::folder(&workspace::lab().join("run"))?;
+    let initramfs = folder.path().join("initramfs.cpio");
+    root::assemble(options, &modules, &shared_msr)?.write(&initramfs)?;
+    let log = log::create(options.host, kernel.name())?;
+    let machine = qemu::Machine::start(options, kernel.image(), &initramfs, folder.path(), &log)?;
+    watch::until_end(machine, options.timeout, log, out, err)
+}

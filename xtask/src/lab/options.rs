@@ -1,0 +1,132 @@
+//! What can be said about a run in the lab.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::KernelChoice;
+
+/// The emulated host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Host {
+    /// QEMU with AMD's SVM: `kvm_amd`, whose one user-return MSR is `TSC_AUX`.
+    Amd,
+}
+
+impl Host {
+    /// The module that makes KVM work on this host; what it needs comes with it.
+    pub(super) fn kvm_module(self) -> &'static str {
+        match self {
+            Self::Amd => "kvm_amd",
+        }
+    }
+
+    /// The name on the command line and in names of files.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Amd => "amd",
+        }
+    }
+}
+
+/// A file of this machine for the lab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LabFile {
+    /// Where it is here.
+    pub(crate) source: PathBuf,
+    /// Its absolute path in the lab.
+    pub(crate) destination: String,
+}
+
+impl FromStr for LabFile {
+    type Err = String;
+
+    /// Reads `SRC:DEST`. The last colon counts: paths here may have colons, those in the lab need none.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (source, destination) =
+            text.rsplit_once(':').ok_or("write SRC:DEST, a file of this machine and its place in the lab")?;
+        if source.is_empty() || destination.is_empty() || destination.ends_with('/') {
+            return Err("both SRC and DEST must name a file".to_owned());
+        }
+        if destination.split('/').any(|part| part == "..") {
+            return Err("DEST must not have `..` in it".to_owned());
+        }
+        let destination = if destination.contains('/') {
+            format!("/{}", destination.trim_start_matches('/'))
+        } else {
+            format!("/bin/{destination}")
+        };
+        Ok(Self { source: PathBuf::from(source), destination })
+    }
+}
+
+/// One run in the lab.
+#[derive(Clone, Debug)]
+pub(crate) struct LabOptions {
+    /// The emulated host.
+    pub(crate) host: Host,
+    /// Its kernel.
+    pub(crate) kernel: KernelChoice,
+    /// Its number of CPUs.
+    pub(crate) smp: u32,
+    /// How long the whole run may take.
+    pub(crate) timeout: Duration,
+    /// Make virtual time an instruction count.
+    pub(crate) icount: bool,
+    /// Files of this machine that the command needs.
+    pub(crate) files: Vec<LabFile>,
+    /// Load KVM's modules before the command starts.
+    pub(crate) load_modules: bool,
+    /// The command and its arguments.
+    pub(crate) command: Vec<OsString>,
+}
+
+impl LabOptions {
+    /// The given command with the command line's defaults for all the rest.
+    pub(crate) fn new<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            host: Host::Amd,
+            kernel: KernelChoice::Series("6.12".to_owned()),
+            smp: 1,
+            timeout: Duration::from_secs(120),
+            icount: false,
+            files: Vec::new(),
+            load_modules: true,
+            command: command.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination(text: &str) -> Result<String, String> {
+        text.parse::<LabFile>().map(|file| file.destination)
+    }
+
+    #[test]
+    fn a_bare_name_goes_to_bin() {
+        assert_eq!(destination("target/debug/tool:tool").unwrap(), "/bin/tool");
+    }
+
+    #[test]
+    fn a_path_is_taken_from_the_root() {
+        assert_eq!(destination("a:/etc/a.conf").unwrap(), "/etc/a.conf");
+        assert_eq!(destination("a:etc/a.conf").unwrap(), "/etc/a.conf");
+    }
+
+    #[test]
+    fn the_last_colon_separates() {
+        let file: LabFile = "a:b:/c".parse().unwrap();
+        assert_eq!(file, LabFile { source: PathBuf::from("a:b"), destination: "/c".to_owned() });
+    }
+
+    #[test]
+    fn half_a_pair_is_refused() {
+        for text in ["a", "a:", ":b", "a:b/", "a:../b"] {
+            assert!(destination(text).is_err(), "{text}");
+        }
+    }
+}

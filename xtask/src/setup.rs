@@ -1,0 +1,97 @@
+//! `cargo xtask setup`: installs what the build and the lab need, and only what is missing.
+//!
+//! Nothing but apt-get and cargo is used to install. Where these cannot (no root, not Debian), the commands to run are
+//! printed instead. rustup is asked what it has, never to download.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+mod apt;
+mod bpf_linker;
+mod needs;
+
+use crate::process;
+use needs::{NEEDS, Need};
+
+pub(crate) use apt::is_root;
+pub(crate) use needs::static_busybox;
+
+/// Installs what is missing. Fails with the commands to run if it may not or cannot.
+pub(crate) fn run() -> Result<ExitCode> {
+    hint_at_checkers();
+    let missing = missing();
+    if missing.is_empty() && bpf_linker::found() {
+        println!("setup: nothing to do, all that the build and the lab need is there");
+        return Ok(ExitCode::SUCCESS);
+    }
+    for need in &missing {
+        println!("setup: missing: {}", need.what);
+    }
+    let packages: Vec<_> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    if !packages.is_empty() && is_root() && apt::is_there() {
+        println!("setup: installing {} with apt-get", packages.join(" "));
+        apt::install(&packages)?;
+    }
+    let missing = self::missing();
+    // Needs a C compiler, perhaps one that has just been installed; but no root.
+    if !bpf_linker::found() && needs::c_compiler() {
+        println!("setup: building bpf-linker with cargo, which takes a few minutes");
+        bpf_linker::install()?;
+    }
+    if missing.is_empty() && bpf_linker::found() {
+        println!("setup: done");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("setup: still to do, then run `cargo xtask setup` again:");
+    for line in commands(&missing, apt::is_there()) {
+        println!("    {line}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// The needs that are not met.
+fn missing() -> Vec<&'static Need> {
+    NEEDS.iter().filter(|need| !(need.present)()).collect()
+}
+
+/// What to type where we cannot install: one command on Debian, a line for each need elsewhere.
+fn commands(missing: &[&Need], debian: bool) -> Vec<String> {
+    if !debian {
+        return missing.iter().map(|need| need.elsewhere.to_owned()).collect();
+    }
+    let packages: Vec<_> = missing.iter().flat_map(|need| need.packages).copied().collect();
+    if packages.is_empty() {
+        return Vec::new();
+    }
+    vec![format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))]
+}
+
+/// One sentence if rustfmt or clippy is missing; the build and the lab do without them.
+fn hint_at_checkers() {
+    for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if !process::succeeds(process::cargo().args([tool, "--version"])) {
+            println!("setup: {component} is missing, which only contributors need: `rustup component add {component}`");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn on_debian_one_command_installs_all_that_is_missing() {
+        let missing: Vec<_> = NEEDS.iter().filter(|need| need.what.contains("QEMU") || need.what.contains("C ")).collect();
+        assert_eq!(commands(&missing, true), ["sudo apt-get install --no-install-recommends gcc libc6-dev qemu-system-x86"]);
+        assert!(commands(&[], true).is_empty());
+    }
+
+    #[test]
+    fn elsewhere_every_need_has_its_own_advice() {
+        let missing: Vec<_> = NEEDS.iter().collect();
+        let lines = commands(&missing, false);
+        assert_eq!(lines.len(), NEEDS.len());
+        assert!(lines.contains(&"rustup component add rust-src".to_owned()));
+    }
+}
