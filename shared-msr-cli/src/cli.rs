@@ -130,6 +130,14 @@ pub struct GuestArguments {
     pub format: TextFormat,
 }
 
+/// clap's message about wrong usage, in one sentence.
+pub fn sentence(message: &str) -> String {
+    let substance = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let words: Vec<&str> = substance.filter(|line| !line.is_empty()).collect();
+    let text = words.join(" ");
+    format!("{}; see `shared-msr --help`", text.strip_prefix("error: ").unwrap_or(&text))
+}
+
 fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = match text.parse::<f64>() {
         // A bare number is seconds, as in sleep(1) and perf stat.
@@ -158,6 +166,18 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_told_in_one_sentence() {
+        for (arguments, substance) in [
+            (&["shared-msr", "frob"][..], "unrecognized subcommand 'frob'"),
+            (&["shared-msr", "report", "--duration", "0"], "it must be longer than 0"),
+            (&["shared-msr", "guest", "--tsc-aux"], "a value is required for '--tsc-aux <VALUE>'"),
+        ] {
+            let sentence = sentence(&Cli::try_parse_from(arguments).unwrap_err().to_string());
+            assert!(sentence.contains(substance) && sentence.lines().count() == 1, "{sentence}");
+        }
     }
 
     #[test]

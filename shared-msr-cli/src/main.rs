@@ -2,15 +2,33 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use shared_msr::{cli::Cli, commands};
+use clap::{Parser as _, error::ErrorKind};
+use shared_msr::{
+    cli::{self, Cli},
+    commands,
+};
 
 fn main() -> ExitCode {
-    match commands::run(Cli::parse().command) {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return refuse(&error),
+    };
+    match commands::run(command) {
         Ok(status) => status,
         Err(error) => {
             eprintln!("shared-msr: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version are what was asked for; anything else is wrong usage, in one sentence.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
+        _ => {
+            eprintln!("shared-msr: {}", cli::sentence(&error.to_string()));
+            ExitCode::from(2)
         }
     }
 }

@@ -168,6 +168,7 @@ fn observe(context: &ProbeContext, state: &mut CpuState) -> bool {
         state.known = 1;
         state.registered_at_start = registered;
         state.dirty_at_start = dirty;
+        info!(context, "first event here: registered {}, dirty set {:x}", registered, dirty);
     } else {
         settle_pending(context, state);
         if state.registered != registered || state.dirty != dirty {

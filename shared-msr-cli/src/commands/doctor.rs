@@ -13,15 +13,18 @@ use crate::probe::{
     probes::{PROGRAM_PREFIX, Probes},
     survey::{Finding, Survey},
 };
+use crate::report::number::counted;
 
 /// Prints every finding; succeeds when `report` would work.
 pub(super) fn run() -> anyhow::Result<ExitCode> {
+    // Before our own programs are loaded: the kernel frees them some time after we let go of them.
+    let asides = asides();
     let survey = Survey::make();
     let mut findings = survey.findings;
     findings.extend(Probes::try_each(survey.setter));
     let obstacles = findings.iter().filter(|finding| finding.outcome.is_err()).count();
     let mut text = String::new();
-    for finding in findings.iter().chain(&asides()) {
+    for finding in findings.iter().chain(&asides) {
         text += &match &finding.outcome {
             Ok(found) => format!("ok    {:15} {found}\n", finding.topic),
             Err(obstacle) => {
@@ -55,7 +58,7 @@ fn asides() -> Vec<Finding> {
         .collect()
 }
 
-/// Programs of shared-msr that are in the kernel now; this process has already let go of its own.
+/// Programs of shared-msr that are in the kernel now.
 fn others() -> String {
     let mut names = Vec::new();
     for program in loaded_programs() {
@@ -68,5 +71,5 @@ fn others() -> String {
         return "no program of shared-msr is in the kernel".to_owned();
     }
     names.sort();
-    format!("{} programs of another shared-msr are in the kernel ({})", names.len(), names.join(", "))
+    format!("of another shared-msr the kernel holds {} ({})", counted(names.len() as u64, "program"), names.join(", "))
 }

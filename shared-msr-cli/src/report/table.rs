@@ -7,6 +7,14 @@ use super::{
 };
 use crate::ledger::Counts;
 
+/// For somebody who has never heard of the mechanism.
+const LEGEND: &str = "
+WRITTEN    guest's values loaded with a WRMSR       SKIPPED    already in the hardware, no WRMSR
+DEFERRED   exits with a guest's value left there    PERFORMED  host's values put back with a WRMSR
+AVOIDED    deferred less performed                  FAILED     WRMSRs that faulted
+
+";
+
 /// The verdict, what was lost, the rows of the MSRs if they are asked for, the totals, and how it was observed.
 pub fn render(report: &Report<'_>, by_msr: bool) -> String {
     let ledger = report.ledger;
@@ -19,7 +27,7 @@ pub fn render(report: &Report<'_>, by_msr: bool) -> String {
     }
     text += "\n";
     text += &rows(report, by_msr);
-    text += "\n";
+    text += LEGEND;
     text += &events(report);
     text
 }
