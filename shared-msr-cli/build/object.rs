@@ -11,9 +11,8 @@ use super::tool_chain::ToolChain;
 const TARGET: &str = "bpfel-unknown-none";
 const PACKAGE: &str = "shared-msr-ebpf";
 
-/// A cargo command ("build", "clippy") for the kernel-side programs.
-pub(crate) fn cargo(tool_chain: &ToolChain, workspace: &Path, subcommand: &str) -> Command {
-    let mut cargo = tool_chain.compiler.command("cargo");
+/// Makes `cargo` (build, or clippy) work on the kernel-side programs.
+pub(crate) fn for_bpf(mut cargo: Command, tool_chain: &ToolChain, workspace: &Path) -> Command {
     // What the outer cargo says to its compiler is meant for the host, not for BPF.
     const PREFIXES: [&str; 7] =
         ["CARGO_BUILD_", "CARGO_CFG_", "CARGO_ENCODED_", "CARGO_FEATURE_", "CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_TARGET_"];
@@ -28,7 +27,6 @@ pub(crate) fn cargo(tool_chain: &ToolChain, workspace: &Path, subcommand: &str) 
     // The debug information becomes the BTF that names our programs and maps in the kernel's listings.
     let flags = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"].join("\u{1f}");
     cargo
-        .arg(subcommand)
         .args(["--package", PACKAGE, "--release", "--target", TARGET, "-Z", "build-std=core"])
         .arg("--manifest-path")
         .arg(workspace.join("Cargo.toml"))
@@ -42,8 +40,10 @@ pub(crate) fn cargo(tool_chain: &ToolChain, workspace: &Path, subcommand: &str) 
 
 /// Compiles the object and returns its path; on failure, what cargo said.
 pub(crate) fn build(tool_chain: &ToolChain, workspace: &Path) -> Result<PathBuf, String> {
+    let mut cargo = tool_chain.compiler.command("cargo");
+    cargo.arg("build");
     let output =
-        cargo(tool_chain, workspace, "build").output().map_err(|error| format!("cargo could not be started: {error}"))?;
+        for_bpf(cargo, tool_chain, workspace).output().map_err(|error| format!("cargo could not be started: {error}"))?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }

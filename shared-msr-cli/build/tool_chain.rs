@@ -92,7 +92,7 @@ impl Compiler {
         let mut command = match self {
             Self::Rustup(name) => {
                 let mut command = Command::new("rustup");
-                command.args(["run", name, program]);
+                command.args(["run", name, program]).env_remove("RUSTC");
                 command
             }
             Self::System(rustc) if program == "rustc" => Command::new(rustc),
@@ -107,6 +107,23 @@ impl Compiler {
         // A toolchain that is not installed must not be downloaded behind the user's back.
         command.env("RUSTUP_AUTO_INSTALL", "0");
         command
+    }
+
+    /// A command that runs clippy with this compiler.
+    pub(crate) fn clippy(&self) -> Command {
+        match self {
+            Self::Rustup(_) => {
+                let mut command = self.command("cargo");
+                command.arg("clippy");
+                command
+            }
+            Self::System(rustc) => {
+                // Called by its path, because cargo would take rustup's, which belongs to another compiler.
+                let mut command = self.command("cargo-clippy");
+                command.arg("clippy").env("CARGO", rustc.with_file_name("cargo"));
+                command
+            }
+        }
     }
 
     fn can_build_core(&self) -> bool {
@@ -136,7 +153,8 @@ fn system_compilers() -> impl Iterator<Item = PathBuf> {
     })
 }
 
-fn find_linker(workspace: &Path) -> Option<PathBuf> {
+/// bpf-linker of the right series: on PATH, or among the workspace's own tools.
+pub(crate) fn find_linker(workspace: &Path) -> Option<PathBuf> {
     on_path("bpf-linker").chain([workspace.join("target/tools/bin/bpf-linker")]).find(|linker| {
         output(Command::new(linker).arg("--version")).is_some_and(|version| {
             version.trim().strip_prefix("bpf-linker ").is_some_and(|number| number.starts_with(LINKER_SERIES))

@@ -132,7 +132,8 @@ pub struct GuestArguments {
 
 /// clap's message about wrong usage, in one sentence.
 pub fn sentence(message: &str) -> String {
-    let substance = message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let substance =
+        message.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let words: Vec<&str> = substance.filter(|line| !line.is_empty()).collect();
     let text = words.join(" ");
     format!("{}; see `shared-msr --help`", text.strip_prefix("error: ").unwrap_or(&text))

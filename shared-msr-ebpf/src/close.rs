@@ -8,7 +8,7 @@ use crate::state;
 ///
 /// `urn` is the first member of the per-CPU structure since 2.6.33, so the argument is the structure's address.
 #[kprobe]
-pub fn shared_msr_close(context: ProbeContext) -> u32 {
+pub(crate) fn shared_msr_close(context: ProbeContext) -> u32 {
     if let Some(structure) = context.arg::<u64>(0)
         && let Some(state) = state::begin()
     {

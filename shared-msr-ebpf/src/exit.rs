@@ -7,7 +7,7 @@ use crate::state::CPU_STATE;
 /// Counts one exit. Which slots were dirty is settled at the next set or close on this CPU, or by user space: nothing
 /// between two of these can change it.
 #[raw_tracepoint]
-pub fn shared_msr_exit(_context: RawTracePointContext) -> i32 {
+pub(crate) fn shared_msr_exit(_context: RawTracePointContext) -> i32 {
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
         unsafe { (*state).exits += 1 };

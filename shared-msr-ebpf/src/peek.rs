@@ -17,7 +17,7 @@ static PEEK: Array<PeekBuffer> = Array::with_max_entries(1, 0);
 /// Copies `arg1` bytes of kernel memory from address `arg0` into `PEEK`. Never attached: user space runs it with
 /// `BPF_PROG_TEST_RUN`. Returns 0, or what the helper returned (`-EFAULT` for an address that is not mapped).
 #[raw_tracepoint]
-pub fn shared_msr_peek(context: RawTracePointContext) -> i32 {
+pub(crate) fn shared_msr_peek(context: RawTracePointContext) -> i32 {
     let address: u64 = context.arg(0);
     let length: u64 = context.arg(1);
     let Some(buffer) = PEEK.get_ptr_mut(0) else { return -1 };

@@ -7,7 +7,7 @@ use crate::state;
 
 /// Accounts one set at the entry of the setter, where `curr` still tells whether a WRMSR will be done.
 #[kprobe]
-pub fn shared_msr_set(context: ProbeContext) -> u32 {
+pub(crate) fn shared_msr_set(context: ProbeContext) -> u32 {
     if let (Some(slot), Some(value), Some(mask)) = (context.arg::<u64>(0), context.arg::<u64>(1), context.arg::<u64>(2))
         && let Some(state) = state::begin()
     {

@@ -15,7 +15,7 @@ use shared_msr_common::{CpuState, MAX_SLOTS, STRUCTURE_BYTES};
 
 /// One value per CPU.
 #[map]
-pub static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
 
 /// How many slots KVM has on this host. All globals are given by user space before the programs are loaded.
 #[unsafe(no_mangle)]
@@ -31,7 +31,7 @@ const WORDS: usize = STRUCTURE_BYTES / 8;
 
 /// This CPU's state, marked as being changed; none when nothing is being measured.
 #[inline(always)]
-pub fn begin() -> Option<&'static mut CpuState> {
+pub(crate) fn begin() -> Option<&'static mut CpuState> {
     let state = CPU_STATE.get_ptr_mut(0)?;
     // SAFETY: the map's own memory. KVM calls the probed functions with preemption off, and user space only reads
     // while `running` is set, so this is the only writer but for the exit hook, which cannot interrupt it.
@@ -47,7 +47,7 @@ pub fn begin() -> Option<&'static mut CpuState> {
 
 /// Marks the state as whole again.
 #[inline(always)]
-pub fn finish(state: &mut CpuState) {
+pub(crate) fn finish(state: &mut CpuState) {
     let accounted = addr_of_mut!(state.accounted);
     // SAFETY: as in `begin`.
     unsafe { write_volatile(accounted, read_volatile(accounted) + 1) };
@@ -55,7 +55,7 @@ pub fn finish(state: &mut CpuState) {
 
 /// Accounts a set of `slot`.
 #[inline(always)]
-pub fn set(context: &ProbeContext, state: &mut CpuState, slot: u64, value: u64, mask: u64) {
+pub(crate) fn set(context: &ProbeContext, state: &mut CpuState, slot: u64, value: u64, mask: u64) {
     if !observe(context, state) {
         return;
     }
@@ -94,7 +94,7 @@ pub fn set(context: &ProbeContext, state: &mut CpuState, slot: u64, value: u64, 
 
 /// Accounts a close of the window whose structure is at `structure`.
 #[inline(always)]
-pub fn close(context: &ProbeContext, state: &mut CpuState, structure: u64) {
+pub(crate) fn close(context: &ProbeContext, state: &mut CpuState, structure: u64) {
     if state.structure_address != structure {
         // KVM was loaded anew, or user space was told another address: the kernel's own argument is right.
         info!(context, "structure at {:x}, not at {:x}", structure, state.structure_address);

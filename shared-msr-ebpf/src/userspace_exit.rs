@@ -6,7 +6,7 @@ use crate::state::CPU_STATE;
 
 /// Counts one `KVM_RUN` that came back to user space (virt/kvm/kvm_main.c, `kvm_vcpu_ioctl`), errors included.
 #[raw_tracepoint]
-pub fn shared_msr_user(_context: RawTracePointContext) -> i32 {
+pub(crate) fn shared_msr_user(_context: RawTracePointContext) -> i32 {
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
         unsafe { (*state).userspace_exits += 1 };

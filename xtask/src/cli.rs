@@ -8,7 +8,11 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::lab::{self, Host, KernelChoice, LabFile, LabOptions};
-use crate::setup;
+use crate::{
+    demo, ebpf, setup,
+    smoke::{self, Checks},
+    test,
+};
 
 /// Developer commands of shared-msr.
 #[derive(Debug, Parser)]
@@ -23,6 +27,14 @@ struct Cli {
 enum Command {
     /// Install what the build and the lab need.
     Setup,
+    /// Lint the kernel-side programs and compile their object, without the rest.
+    Ebpf,
+    /// Set up, build, and show a real report of a real guest on an emulated KVM host.
+    Demo,
+    /// Set up, then run all checks: formatting, lints, unit and CLI tests, smoke tests in the lab.
+    Test,
+    /// Run the smoke tests in the lab alone.
+    Smoke,
     /// Run a command on an emulated KVM host.
     ///
     /// The command's standard output and standard error become ours and its exit status becomes ours.
@@ -85,6 +97,14 @@ impl From<LabArgs> for LabOptions {
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Setup => setup::run(),
+        Command::Ebpf => ebpf::run().map(|()| ExitCode::SUCCESS),
+        Command::Demo => demo::run(),
+        Command::Test => test::run(),
+        Command::Smoke => {
+            let mut checks = Checks::default();
+            smoke::run(&mut checks);
+            Ok(test::verdict(&checks))
+        }
         Command::Lab(args) => Ok(ExitCode::from(lab::stream(&args.into())?)),
     }
 }

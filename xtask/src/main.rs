@@ -3,11 +3,15 @@
 use std::process::ExitCode;
 
 mod cli;
+mod demo;
+mod ebpf;
 mod lab;
 mod process;
 mod product;
 mod scratch;
 mod setup;
+mod smoke;
+mod test;
 mod workspace;
 
 fn main() -> ExitCode {

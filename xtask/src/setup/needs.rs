@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::apt;
-use crate::process;
+use crate::{ebpf::Compiler, process};
 
 /// Something the build or the lab needs.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Need {
 }
 
 /// All but bpf-linker, which no distribution has in the version we need.
-pub(super) const NEEDS: [Need; 5] = [
+pub(super) const NEEDS: [Need; 6] = [
     Need {
         what: "a C compiler with a static C library",
         present: c_compiler,
@@ -33,6 +33,12 @@ pub(super) const NEEDS: [Need; 5] = [
         present: bpf_tool_chain_ready,
         packages: &["rustc-web", "cargo-web", "rust-web-src"],
         elsewhere: "rustup component add rust-src",
+    },
+    Need {
+        what: "clippy for the same tool chain",
+        present: bpf_clippy,
+        packages: &["rust-web-clippy"],
+        elsewhere: "rustup component add clippy",
     },
     Need {
         what: "QEMU",
@@ -67,23 +73,12 @@ pub(super) fn c_compiler() -> bool {
 
 /// Whether some Rust tool chain here can build the standard library, which the BPF target needs.
 fn bpf_tool_chain_ready() -> bool {
-    let debian = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library"];
-    debian.iter().all(|path| Path::new(path).exists()) || rustup_tool_chains().iter().any(|name| has_source(name))
+    Compiler::find().is_some()
 }
 
-/// Names of the tool chains that rustup has; none if there is no rustup.
-fn rustup_tool_chains() -> Vec<String> {
-    let listed = process::stdout(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
-    listed.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
-}
-
-/// Whether a tool chain of rustup has the standard library's source.
-fn has_source(tool_chain: &str) -> bool {
-    let mut command = Command::new("rustup");
-    command.args(["run", tool_chain, "rustc", "--print", "sysroot"]);
-    // Or rustup might download a tool chain that a file of this folder asks for.
-    command.env("RUSTUP_AUTO_INSTALL", "0");
-    process::stdout(&mut command).is_ok_and(|sysroot| Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library").is_dir())
+/// Whether the compiler that builds the kernel-side programs has a clippy.
+fn bpf_clippy() -> bool {
+    Compiler::find().is_some_and(|compiler| process::succeeds(compiler.clippy().arg("--version")))
 }
 
 /// A busybox that runs where there is no shared library.

@@ -86,8 +86,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn unpack_xz(mut packed: &[u8]) -> Result<Vec<u8>> {
     let mut content = Vec::new();
-    // This error type does not implement the usual trait in all versions, so its text is taken.
-    lzma_rs::xz_decompress(&mut packed, &mut content).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    lzma_rs::xz_decompress(&mut packed, &mut content)?;
     Ok(content)
 }
 

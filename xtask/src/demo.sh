@@ -1,0 +1,16 @@
+# What `cargo xtask demo` shows. Standard error carries what the guests say; here the reports are the story.
+set -e
+say() {
+    printf '\n=== %s\n' "$@"
+}
+show() {
+    printf '$ shared-msr report -- %s\n\n' "$*"
+    shared-msr report -- "$@" 2>/tmp/err || { cat /tmp/err; exit 1; }
+}
+printf 'Linux %s, KVM, one CPU. A guest has its own value of TSC_AUX; the host needs its own only in user mode.\n' "$(uname -r)"
+say 'A guest that stays in the kernel: 20,000 exits by CPUID, handled by KVM, and 1 exit to user space.'
+show shared-msr guest --cpuids 20000 --outs 1 --tsc-aux 0xabc
+say 'The same 20,000 exits, but every tenth is followed by one to user space: each costs a restore.'
+show shared-msr guest --cpuids 10 --outs 2000 --tsc-aux 0xabc
+say 'The same again, with the host'"'"'s own TSC_AUX in the guest: nothing to switch, nothing to restore.'
+show shared-msr guest --cpuids 10 --outs 2000 --tsc-aux host

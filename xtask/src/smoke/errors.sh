@@ -1,0 +1,47 @@
+# Each obstacle, made for real: one clear sentence, the right status, and doctor names it.
+. /smoke/lib.sh
+
+obstacle() {
+    try "$1" shared-msr report --duration 200ms
+    try "$1-doctor" shared-msr doctor
+}
+as_nobody() {
+    su -s /bin/sh nobody -c "$*"
+}
+
+obstacle no-kvm
+try no-kvm-guest shared-msr guest
+try no-kvm-inspect shared-msr inspect
+load-kvm
+
+obstacle fine
+try not-root as_nobody shared-msr report --duration 200ms
+try not-root-doctor as_nobody shared-msr doctor
+try not-root-guest as_nobody shared-msr guest
+
+: >/tmp/empty
+mount --bind /tmp/empty /sys/kernel/btf/vmlinux
+try no-btf shared-msr report --format json -- shared-msr guest --outs 50 --cpuids 10 --tsc-aux 0xabc
+try no-btf-doctor shared-msr doctor
+umount /sys/kernel/btf/vmlinux
+
+grep -v kvm_set_user_return_msr /proc/kallsyms >/tmp/kallsyms
+mount --bind /tmp/kallsyms /proc/kallsyms
+obstacle no-function
+umount /proc/kallsyms
+
+grep -v kvm_uret_msrs_list /proc/kallsyms >/tmp/kallsyms
+mount --bind /tmp/kallsyms /proc/kallsyms
+obstacle no-variable
+umount /proc/kallsyms
+
+echo 2 >/proc/sys/kernel/kptr_restrict
+obstacle hidden
+echo 1 >/proc/sys/kernel/kptr_restrict
+
+try zero shared-msr report --duration 0
+try unknown shared-msr frobnicate
+try not-found shared-msr report -- no-such-command
+try not-executable shared-msr report -- /proc/version
+try no-cpu shared-msr guest --cpu 77
+try unwritable shared-msr report --duration 200ms --output /no/such/folder/report.json

@@ -1,0 +1,110 @@
+//! A guest's known number of exits, against the report and against the kernel's own counts of the same run.
+
+use anyhow::Result;
+
+use super::{
+    Checks,
+    sections::{Json, Sections},
+};
+
+pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
+    mixed(checks, sections)?;
+    in_kernel(checks, sections)?;
+    equal(checks, sections)?;
+    output(checks, sections)
+}
+
+/// What must hold of every report.
+fn sound(checks: &mut Checks, sections: &Sections, name: &str) -> Result<Json> {
+    let report = sections.json(&format!("{name}.report"))?;
+    checks.equal(&format!("{name}: exit status"), sections.number(&format!("{name}.status"))?, 0);
+    checks.check(&format!("{name}: reconciled"), report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
+    checks.check(&format!("{name}: nothing lost"), report.all_zero("/lost")?, &report.at("/lost")?.to_string());
+    checks.equal(
+        &format!("{name}: exits = the kernel's count"),
+        report.number("/totals/exits")?,
+        sections.number(&format!("{name}.kvm_exit"))?,
+    );
+    checks.equal(
+        &format!("{name}: userspace_exits = the kernel's count"),
+        report.number("/totals/userspace_exits")?,
+        sections.number(&format!("{name}.kvm_userspace_exit"))?,
+    );
+    checks.equal(
+        &format!("{name}: set_written = WRMSRs to the guest's value"),
+        report.number("/totals/set_written")?,
+        sections.number(&format!("{name}.wrmsr_to_guest"))?,
+    );
+    checks.equal(
+        &format!("{name}: performed = WRMSRs to the host's value"),
+        report.number("/totals/performed")?,
+        sections.number(&format!("{name}.wrmsr_to_host"))?,
+    );
+    Ok(report)
+}
+
+fn mixed(checks: &mut Checks, sections: &Sections) -> Result<()> {
+    let report = sound(checks, sections, "mixed")?;
+    let guest = sections.json("mixed.out")?;
+    checks.equal("mixed: the one MSR is TSC_AUX", report.at("/msrs/0/name")?.as_str().unwrap_or_default(), "TSC_AUX");
+    checks.equal("mixed: KVM_RUN calls = 200 OUT + 50 HLT", guest.number("/kvm_runs")?, 250);
+    checks.equal(
+        "mixed: performed = KVM_RUN calls + MSR-setting calls",
+        report.number("/msrs/0/performed")?,
+        guest.number("/kvm_runs")? + guest.number("/set_msrs_calls")?,
+    );
+    let deferred = report.number("/msrs/0/deferred")?;
+    checks.check("mixed: deferred at least 2000", deferred >= 2000, &deferred.to_string());
+    let avoided = report.at("/msrs/0/avoided")?.as_i64();
+    let difference = i64::try_from(deferred)? - i64::try_from(report.number("/msrs/0/performed")?)?;
+    checks.check("mixed: avoided = deferred - performed", avoided == Some(difference), &format!("{avoided:?}"));
+    let opened = report.number("/totals/windows_opened")?;
+    checks.equal("mixed: every window that opened closed", opened, report.number("/totals/windows_closed")?);
+    checks.equal("mixed: no clean close", report.number("/totals/clean_closes")?, 0);
+    Ok(())
+}
+
+fn in_kernel(checks: &mut Checks, sections: &Sections) -> Result<()> {
+    let report = sound(checks, sections, "in-kernel")?;
+    let performed = report.number("/msrs/0/performed")?;
+    let deferred = report.number("/msrs/0/deferred")?;
+    checks.check("in-kernel: performed at most a handful", (1..=12).contains(&performed), &performed.to_string());
+    checks.check("in-kernel: deferred at least 20000", deferred >= 20_000, &deferred.to_string());
+    Ok(())
+}
+
+fn equal(checks: &mut Checks, sections: &Sections) -> Result<()> {
+    let report = sound(checks, sections, "equal")?;
+    for counter in ["set_written", "performed", "windows_opened", "windows_closed", "deferred"] {
+        checks.equal(&format!("equal: no {counter}"), report.number(&format!("/totals/{counter}"))?, 0);
+    }
+    let skipped = report.number("/totals/set_skipped")?;
+    checks.check("equal: the sets were skipped", skipped >= 250, &skipped.to_string());
+    let table = sections.text("equal-table.out")?;
+    checks.equal("equal: exit status of the table", sections.number("equal-table.status")?, 0);
+    checks.check("equal: the table says so plainly", table.contains("are the host's own"), first_line(table));
+    Ok(())
+}
+
+fn output(checks: &mut Checks, sections: &Sections) -> Result<()> {
+    let plain = sections.json("plain.out")?;
+    checks.equal("standard output is one JSON document", plain.number("/schema")?, 1);
+    for hook in ["set", "close", "exit", "userspace_exit"] {
+        let hook = plain.at(&format!("/host/hooks/{hook}"))?;
+        checks.check("a hook is named", hook.as_str().is_some_and(|hook| hook.contains("kvm_")), &hook.to_string());
+    }
+    checks.equal("the vendor is named", plain.at("/host/vendor")?.as_str().unwrap_or_default(), "amd");
+    let table = sections.text("table.out")?;
+    checks.check("the table begins with the verdict", table.starts_with("In ") && table.contains("put off"), first_line(table));
+    let nothing = sections.text("nothing.out")?;
+    checks.check("a quiet host is called so", nothing.contains("no guest ran"), first_line(nothing));
+    checks.equal("the command's status is passed on", sections.number("passed-on.status")?, 7);
+    checks.equal("a killed command counts as in a shell", sections.number("killed.status")?, 137);
+    checks.equal("Ctrl-C: exit status", sections.number("interrupted.status")?, 0);
+    checks.check("Ctrl-C: still prints", sections.json("interrupted.out")?.is_true("/reconciled")?, "reconciled");
+    Ok(())
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
