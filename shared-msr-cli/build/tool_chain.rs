@@ -109,23 +109,6 @@ impl Compiler {
         command
     }
 
-    /// A command that runs clippy with this compiler.
-    pub(crate) fn clippy(&self) -> Command {
-        match self {
-            Self::Rustup(_) => {
-                let mut command = self.command("cargo");
-                command.arg("clippy");
-                command
-            }
-            Self::System(rustc) => {
-                // Called by its path, because cargo would take rustup's, which belongs to another compiler.
-                let mut command = self.command("cargo-clippy");
-                command.arg("clippy").env("CARGO", rustc.with_file_name("cargo"));
-                command
-            }
-        }
-    }
-
     fn can_build_core(&self) -> bool {
         let Some(sysroot) = output(self.command("rustc").args(["--print", "sysroot"])) else { return false };
         let Some(version) = output(self.command("rustc").arg("-vV")) else { return false };

@@ -6,7 +6,7 @@
 
 use core::{
     ffi::c_void,
-    ptr::{addr_of_mut, read_volatile, write_volatile},
+    ptr::{addr_of_mut, write_volatile},
 };
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray, programs::ProbeContext};
@@ -39,18 +39,16 @@ pub(crate) fn begin() -> Option<&'static mut CpuState> {
     if state.running == 0 {
         return None;
     }
-    let begun = addr_of_mut!(state.begun);
-    // SAFETY: a field of the state; volatile, because user space watches the order of the writes.
-    unsafe { write_volatile(begun, read_volatile(begun) + 1) };
+    // SAFETY: a field of the state. Volatile, because user space watches the order of the writes.
+    unsafe { write_volatile(addr_of_mut!(state.begun), state.begun + 1) };
     Some(state)
 }
 
 /// Marks the state as whole again.
 #[inline(always)]
 pub(crate) fn finish(state: &mut CpuState) {
-    let accounted = addr_of_mut!(state.accounted);
     // SAFETY: as in `begin`.
-    unsafe { write_volatile(accounted, read_volatile(accounted) + 1) };
+    unsafe { write_volatile(addr_of_mut!(state.accounted), state.accounted + 1) };
 }
 
 /// Accounts a set of `slot`.

@@ -1,5 +1,7 @@
 //! `cargo xtask ebpf`: lints the kernel-side programs and compiles their object, without the rest.
 
+use std::process::Command;
+
 use anyhow::{Error, Result};
 
 #[path = "../../shared-msr-cli/build/object.rs"]
@@ -28,6 +30,21 @@ pub(crate) fn find() -> Result<ToolChain> {
 
 /// Runs clippy on the programs, for the BPF target: for the host there is nothing to see. Warnings are errors.
 pub(crate) fn lint(tool_chain: &ToolChain) -> Result<()> {
-    let mut clippy = object::for_bpf(tool_chain.compiler.clippy(), tool_chain, &workspace::root());
+    let mut clippy = object::for_bpf(clippy(&tool_chain.compiler), tool_chain, &workspace::root());
     process::run(clippy.args(["--", "--deny", "warnings"]))
+}
+
+/// A command that runs the clippy of this compiler.
+pub(crate) fn clippy(compiler: &Compiler) -> Command {
+    let mut command = match compiler {
+        Compiler::Rustup(_) => compiler.command("cargo"),
+        Compiler::System(rustc) => {
+            // Called by its path, because cargo would take rustup's, which belongs to another compiler.
+            let mut command = compiler.command("cargo-clippy");
+            command.env("CARGO", rustc.with_file_name("cargo"));
+            command
+        }
+    };
+    command.arg("clippy");
+    command
 }

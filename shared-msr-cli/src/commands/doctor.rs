@@ -21,7 +21,9 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
     let asides = asides();
     let survey = Survey::make();
     let mut findings = survey.findings;
-    findings.extend(Probes::try_each(survey.setter));
+    if survey.hooks_can_be_tried {
+        findings.extend(Probes::try_each(survey.setter));
+    }
     let obstacles = findings.iter().filter(|finding| finding.outcome.is_err()).count();
     let mut text = String::new();
     for finding in findings.iter().chain(&asides) {
@@ -31,6 +33,9 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
                 format!("FAIL  {:15} {}\n      {:15} cure: {}\n", finding.topic, obstacle.problem, "", obstacle.cure)
             }
         };
+    }
+    if !survey.hooks_can_be_tried {
+        text += &format!("-     {:15} not tried, because of what is missing above\n", "hooks");
     }
     text += &match obstacles {
         0 => "\n`shared-msr report` works on this host.\n".to_owned(),

@@ -3,6 +3,8 @@
 use std::io;
 
 /// Why the guest did not run, or did not do what was asked.
+///
+/// Each sentence holds its cause already, so none is handed on as `source`: it would be printed twice.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
     /// The product or sum of two options does not fit 64 bits.
@@ -10,29 +12,29 @@ pub enum GuestError {
     TooMany(&'static str),
     /// No KVM on this host, or not for this user.
     #[error("cannot open /dev/kvm: {0}; load kvm_amd or kvm_intel, or ask for access to the kvm group")]
-    OpenKvm(#[source] io::Error),
+    OpenKvm(io::Error),
     /// An ioctl of the set-up or of the read-back failed.
-    #[error("KVM refused {call}: {source}; see whether another virtual machine starts on this host")]
+    #[error("KVM refused {call}: {error}; see whether another virtual machine starts on this host")]
     Ioctl {
         /// Name of the ioctl.
         call: &'static str,
         /// What the kernel returned.
-        source: io::Error,
+        error: io::Error,
     },
     /// No memory for the guest.
     #[error("cannot get 2 MiB of memory for the guest: {0}; free some, or raise the limit")]
-    Memory(#[source] io::Error),
+    Memory(io::Error),
     /// The wanted CPU does not exist, is offline or not allowed.
-    #[error("cannot run on CPU {cpu}: {source}; choose one of Cpus_allowed_list in /proc/self/status")]
+    #[error("cannot run on CPU {cpu}: {error}; choose one of Cpus_allowed_list in /proc/self/status")]
     Pin {
         /// The CPU that was asked for.
         cpu: usize,
         /// What the kernel returned.
-        source: io::Error,
+        error: io::Error,
     },
     /// The CPU this runs on could not be found out.
     #[error("cannot tell which CPU this runs on: {0}; name one to run on")]
-    CurrentCpu(#[source] io::Error),
+    CurrentCpu(io::Error),
     /// `--tsc-aux host` on a CPU that cannot read it.
     #[error("this CPU has no RDTSCP, so the host's TSC_AUX is unknown; give a number instead of host")]
     HostTscAuxUnknown,
@@ -98,10 +100,10 @@ pub enum GuestError {
     },
     /// Signals, or the means to wait for them, could not be set up.
     #[error("cannot wait for signals: {0}; see the limits on open files and pending signals")]
-    Signals(#[source] io::Error),
+    Signals(io::Error),
     /// The vCPU's thread did not start.
     #[error("cannot start a thread for the vCPU: {0}; see the limit on processes")]
-    Thread(#[source] io::Error),
+    Thread(io::Error),
     /// The vCPU's thread panicked.
     #[error("the vCPU's thread crashed; please report the message above")]
     Crashed,
@@ -110,6 +112,6 @@ pub enum GuestError {
 impl GuestError {
     /// For `map_err` on the result of the ioctl `call`.
     pub(super) fn ioctl(call: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> Self {
-        move |error| Self::Ioctl { call, source: error.into() }
+        move |error| Self::Ioctl { call, error: error.into() }
     }
 }

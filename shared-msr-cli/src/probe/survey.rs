@@ -49,6 +49,8 @@ pub struct Survey {
     pub findings: Vec<Finding>,
     /// The setter's name, when KVM has one.
     pub setter: Option<&'static str>,
+    /// KVM is there, and this process may attach programs to it.
+    pub hooks_can_be_tried: bool,
     /// None when something stands in the way.
     pub target: Option<Target>,
 }
@@ -76,7 +78,7 @@ impl Target {
 impl Survey {
     /// Looks at everything, as far as each obstacle allows.
     pub fn make() -> Self {
-        let mut survey = Self { findings: Vec::new(), setter: None, target: None };
+        let mut survey = Self { findings: Vec::new(), setter: None, hooks_can_be_tried: false, target: None };
         survey.target = survey.look();
         survey
     }
@@ -98,6 +100,7 @@ impl Survey {
             format!("Linux {}, {} of {} CPUs online", host.kernel, host.online_cpus.len(), host.possible_cpus.len())
         });
         let vendor = self.keep("kvm", host::vendor(), |vendor| vendor.module().to_owned());
+        self.hooks_can_be_tried = rights.is_some() && vendor.is_some();
         let symbols = self.keep("symbols", Symbols::read(), |_| "/proc/kallsyms".to_owned())?;
         // Without KVM, the lack of its symbols is no news.
         let vendor = vendor?;

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::apt;
-use crate::{ebpf::Compiler, process};
+use crate::{
+    ebpf::{self, Compiler},
+    process,
+};
 
 /// Something the build or the lab needs.
 #[derive(Debug)]
@@ -78,7 +81,7 @@ fn bpf_tool_chain_ready() -> bool {
 
 /// Whether the compiler that builds the kernel-side programs has a clippy.
 fn bpf_clippy() -> bool {
-    Compiler::find().is_some_and(|compiler| process::succeeds(compiler.clippy().arg("--version")))
+    Compiler::find().is_some_and(|compiler| process::succeeds(ebpf::clippy(&compiler).arg("--version")))
 }
 
 /// A busybox that runs where there is no shared library.
