@@ -1,8 +1,11 @@
-//! What the kernel side and the user side of shared-msr share: the value of the per-CPU map, and constants.
+//! What the kernel side and the user side of shared-msr share: the value of the per-CPU map, constants, and the
+//! arithmetic that both do on that value.
 //!
 //! Every type here has the same layout on both sides (`repr(C)`, only 64-bit fields, no padding).
 
 #![no_std]
+
+pub mod accounting;
 
 /// The most slots KVM has: `KVM_MAX_NR_USER_RETURN_MSRS` (arch/x86/kvm/x86.c since 5.10; `KVM_NR_SHARED_MSRS` before).
 pub const MAX_SLOTS: usize = 16;

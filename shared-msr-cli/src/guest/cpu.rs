@@ -10,7 +10,7 @@ const MOST_CPUS: usize = 1 << 16;
 
 /// Makes the calling thread run on `cpu` and nowhere else.
 pub(super) fn pin(cpu: usize) -> Result<(), GuestError> {
-    let refused = |source| GuestError::Pin { cpu, source };
+    let refused = |error| GuestError::Pin { cpu, error };
     if cpu >= MOST_CPUS {
         return Err(refused(io::Error::from_raw_os_error(libc::EINVAL)));
     }

@@ -50,7 +50,7 @@ fn entries(list: &[(Msr, u64)], call: &'static str) -> Result<Msrs, GuestError> 
     let entries: Vec<_> =
         list.iter().map(|(msr, value)| kvm_msr_entry { index: msr.index, data: *value, ..kvm_msr_entry::default() }).collect();
     // Only fails for a longer list than KVM takes.
-    Msrs::from_entries(&entries).map_err(|_| GuestError::Ioctl { call, source: std::io::ErrorKind::InvalidInput.into() })
+    Msrs::from_entries(&entries).map_err(|_| GuestError::Ioctl { call, error: std::io::ErrorKind::InvalidInput.into() })
 }
 
 /// Sets all of them by one `KVM_SET_MSRS`. One, because on AMD each that carries `TSC_AUX` makes KVM write it at once and restore

@@ -1,9 +1,12 @@
 //! The books of one CPU.
 
-use shared_msr_common::CpuState;
+use shared_msr_common::{CpuState, accounting::Shape};
 
 use super::{Counts, Events, Lost};
-use crate::{kernel::structure::Structure, sample::CpuSample};
+use crate::{
+    kernel::{layout::DOCUMENTED, structure::Structure},
+    sample::CpuSample,
+};
 
 /// One slot on one CPU.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,32 +33,23 @@ impl CpuLedger {
     pub(super) fn settle(sample: &CpuSample, slots: usize) -> Self {
         let mut state = sample.state;
         let mut unsettled_exits = 0;
-        let mut unseen_changes = state.unseen_changes;
         match &sample.structure {
-            Some(structure) if state.known == 0 => begin_with(&mut state, structure, slots),
-            Some(structure) => {
-                settle_pending(&mut state, structure);
-                if (u64::from(structure.registered), structure.dirty(slots)) != (state.registered, state.dirty) {
-                    unseen_changes += 1;
-                }
-            }
+            Some(structure) => settle_with(&mut state, structure, slots),
             None if state.known == 0 => unsettled_exits = state.exits - state.settled_exits,
-            None => {}
+            None => state.settle_exits(slots as u64),
         }
         let bit = |mask: u64, slot: usize| mask >> slot & 1 != 0;
-        let since = state.exits - state.settled_exits;
         let slots = (0..slots)
             .map(|slot| {
                 let counted = &state.slots[slot];
-                let deferred = counted.deferred + if bit(state.dirty, slot) { since } else { 0 };
                 SlotLedger {
                     counts: Counts {
                         set_written: counted.written,
                         set_skipped: counted.skipped,
                         set_failed: counted.failed,
-                        deferred,
+                        deferred: counted.deferred,
                         performed: counted.performed,
-                        avoided: deferred.cast_signed() - counted.performed.cast_signed(),
+                        avoided: counted.deferred.cast_signed() - counted.performed.cast_signed(),
                     },
                     made_dirty: counted.made_dirty,
                     made_clean: counted.made_clean,
@@ -76,7 +70,7 @@ impl CpuLedger {
                 clean_closes: state.clean_closes,
             },
             lost: Lost {
-                unseen_changes,
+                unseen_changes: state.unseen_changes,
                 unreadable_structures: state.unreadable,
                 implausible_structures: state.implausible,
                 unsettled_exits,
@@ -88,29 +82,13 @@ impl CpuLedger {
     }
 }
 
-/// A CPU without a single set or close: as it is now it was all the time.
-fn begin_with(state: &mut CpuState, structure: &Structure, slots: usize) {
-    state.registered_at_start = u64::from(structure.registered);
-    state.registered = state.registered_at_start;
-    state.dirty_at_start = structure.dirty(slots);
-    state.dirty = state.dirty_at_start;
-}
-
-/// The same as `settle_pending` of the kernel side: a last write that left no trace has failed.
-fn settle_pending(state: &mut CpuState, structure: &Structure) {
-    let slot = state.pending_slot as usize;
-    let Some(value) = structure.values.get(slot) else { return };
-    if state.pending == 0 || value.curr == state.pending_value {
-        return;
+/// Hands the structure to the programs' own accounting, in the place where they keep their copy.
+fn settle_with(state: &mut CpuState, structure: &Structure, slots: usize) {
+    state.structure[DOCUMENTED.registered / 8] = u64::from(structure.registered);
+    for (slot, value) in structure.values.iter().enumerate() {
+        let word = DOCUMENTED.values / 8 + 2 * slot;
+        state.structure[word] = value.host;
+        state.structure[word + 1] = value.curr;
     }
-    let bit = 1 << slot;
-    let (before, after) = (state.dirty_before & bit, state.dirty & bit);
-    let counters = &mut state.slots[slot];
-    counters.written -= 1;
-    counters.failed += 1;
-    counters.made_dirty -= u64::from(before < after);
-    counters.made_clean -= u64::from(before > after);
-    state.windows_opened -= state.registered - state.registered_before;
-    state.registered = state.registered_before;
-    state.dirty = state.dirty_before;
+    state.observe(Shape { slots: slots as u64, registered: DOCUMENTED.registered as u64, values: DOCUMENTED.values as u64 });
 }

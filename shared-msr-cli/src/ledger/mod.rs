@@ -170,4 +170,6 @@ impl Ledger {
 }
 
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;

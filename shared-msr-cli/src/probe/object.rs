@@ -50,6 +50,6 @@ pub fn refused(what: &str, error: &dyn std::error::Error) -> Obstacle {
     reasons.dedup();
     Obstacle::new(
         format!("the kernel refuses {what} ({})", reasons.join(": ")),
-        "see `shared-msr doctor` for what this host lacks",
+        "run it as root, and see whether lockdown (/sys/kernel/security/lockdown) or a container forbids bpf(2)",
     )
 }

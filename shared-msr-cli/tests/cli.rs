@@ -1,0 +1,83 @@
+//! The binary as a user meets it. What needs a real KVM host is tested in the lab (`cargo xtask test`); here only what
+//! holds on every machine.
+
+use std::process::Output;
+
+use assert_cmd::Command;
+use predicates::{prelude::*, str::contains};
+
+fn shared_msr(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("shared-msr").expect("cargo builds the binary before its tests");
+    command.args(arguments);
+    command
+}
+
+fn one_sentence() -> impl Predicate<str> {
+    predicate::function(|text: &str| text.lines().count() == 1 && text.starts_with("shared-msr: ") && !text.contains("panicked"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn help_names_every_command() {
+    let help = shared_msr(&["--help"]).assert().success();
+    for command in ["report", "inspect", "doctor", "guest"] {
+        help.get_output().stdout.windows(command.len()).find(|words| *words == command.as_bytes()).expect(command);
+    }
+}
+
+#[test]
+fn wrong_usage_is_status_2_and_one_sentence() {
+    for (arguments, words) in [
+        (&["frobnicate"][..], "frobnicate"),
+        (&["report", "--duration", "0"], "longer than 0"),
+        (&["report", "--duration", "1s", "--", "true"], "cannot be used with"),
+        (&["report", "--format", "xml"], "xml"),
+        (&["report", "--by", "colour"], "colour"),
+        (&["inspect", "--cpu", "a-b"], "list of CPUs"),
+        (&["guest", "--tsc-aux", "many"], "many"),
+        (&["guest", "--duration", "0s"], "longer than 0"),
+    ] {
+        shared_msr(arguments).assert().code(2).stdout("").stderr(contains(words).and(one_sentence()));
+    }
+}
+
+/// On a host that can be measured both work; on any other doctor names the obstacles, and report stops at the first.
+#[test]
+fn doctor_and_report_agree_about_this_host() {
+    let doctor: Output = shared_msr(&["doctor"]).output().unwrap();
+    let findings = text(&doctor.stdout);
+    let failures: Vec<&str> = findings.lines().filter(|line| line.starts_with("FAIL")).collect();
+    assert_eq!(findings.lines().filter(|line| line.trim_start().starts_with("cure: ")).count(), failures.len());
+    let report = shared_msr(&["report", "--duration", "100ms"]).assert();
+    if failures.is_empty() {
+        assert_eq!(doctor.status.code(), Some(0));
+        report.success().stdout(contains("In 0."));
+    } else {
+        assert_eq!(doctor.status.code(), Some(1));
+        let report = report.code(1).stdout("").stderr(one_sentence());
+        let said = text(&report.get_output().stderr);
+        let first = failures[0].split_once("  ").map_or("", |(_, rest)| rest.trim_start());
+        let problem = first.split_once("  ").map_or("", |(_, rest)| rest.trim_start());
+        assert!(!problem.is_empty() && said.contains(problem), "{said} does not name {problem:?}");
+    }
+}
+
+/// With KVM the counts are exact; without, the guest says in a sentence why it cannot run.
+#[test]
+fn the_guest_makes_exactly_the_exits_it_was_asked_for() {
+    let output = shared_msr(&["guest", "--outs", "7", "--cpuids", "3", "--hlts", "2", "--format", "json"]).output().unwrap();
+    if std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+        assert_eq!(output.status.code(), Some(1));
+        assert!(one_sentence().eval(&text(&output.stderr)), "{output:?}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (field, number) in [("outs", 7), ("hlts", 2), ("kvm_runs", 9), ("cpuids", 21), ("schema", 1), ("set_msrs_calls", 1)] {
+        assert_eq!(outcome[field], number, "{field}");
+    }
+    assert_eq!(outcome["complete"], true);
+}
