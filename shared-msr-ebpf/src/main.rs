@@ -11,6 +11,8 @@
 //! Kprobe programs return 0: any other value makes the kernel's perf code process the event as well.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+// Inline assembly for BPF is unstable; an empty one serves as a barrier. BPF is built with unstable features anyway.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod close;

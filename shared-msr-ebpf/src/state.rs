@@ -1,6 +1,7 @@
 //! This CPU's state: the map, and the way from an event to the accounting in `shared-msr-common`.
 
 use core::{
+    arch::asm,
     ffi::c_void,
     ptr::{addr_of_mut, write_volatile},
 };
@@ -36,16 +37,26 @@ pub(crate) fn begin() -> Option<&'static mut CpuState> {
     if state.running == 0 {
         return None;
     }
-    // SAFETY: a field of the state. Volatile, because user space watches the order of the writes.
+    // SAFETY: a field of the state. Volatile and between barriers, because user space watches the order of the writes;
+    // x86 itself does not reorder them.
     unsafe { write_volatile(addr_of_mut!(state.begun), state.begun + 1) };
+    barrier();
     Some(state)
 }
 
 /// Marks the state as whole again.
 #[inline(always)]
 pub(crate) fn finish(state: &mut CpuState) {
+    barrier();
     // SAFETY: as in `begin`.
     unsafe { write_volatile(addr_of_mut!(state.accounted), state.accounted + 1) };
+}
+
+/// Keeps the compiler from moving memory accesses across. LLVM's BPF backend has no `compiler_fence`.
+#[inline(always)]
+fn barrier() {
+    // SAFETY: no instruction at all.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
 /// Accounts a set of `slot`.
