@@ -23,3 +23,6 @@ pub struct Report<'a> {
     /// What was counted.
     pub ledger: &'a Ledger,
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,6 +89,7 @@ fn equal(checks: &mut Checks, sections: &Sections) -> Result<()> {
 fn output(checks: &mut Checks, sections: &Sections) -> Result<()> {
     let plain = sections.json("plain.out")?;
     checks.equal("standard output is one JSON document", plain.number("/schema")?, 1);
+    checks.equal("plain: performed = 250 KVM_RUN + 1", plain.number("/msrs/0/performed")?, 251);
     for hook in ["set", "close", "exit", "userspace_exit"] {
         let hook = plain.at(&format!("/host/hooks/{hook}"))?;
         checks.check("a hook is named", hook.as_str().is_some_and(|hook| hook.contains("kvm_")), &hook.to_string());
@@ -100,6 +101,20 @@ fn output(checks: &mut Checks, sections: &Sections) -> Result<()> {
     checks.check("a quiet host is called so", nothing.contains("no guest ran"), first_line(nothing));
     checks.equal("the command's status is passed on", sections.number("passed-on.status")?, 7);
     checks.equal("a killed command counts as in a shell", sections.number("killed.status")?, 137);
+    let log = sections.text("kernel-log.err")?;
+    checks.check(
+        "--kernel-log shows the kernel side's messages",
+        log.contains("kernel side: info: first event here"),
+        first_line(log),
+    );
+    let quiet = sections.text("plain.err")?;
+    checks.check("without it there are none", !quiet.contains("kernel side"), first_line(quiet));
+    checks.check(
+        "Ctrl-C ends a command's measurement early",
+        sections.json("interrupted-command.out")?.number("/totals/exits")? > 1000,
+        "",
+    );
+    checks.equal("Ctrl-C: the command is ended, its status passed on", sections.number("interrupted-command.status")?, 0);
     checks.equal("Ctrl-C: exit status", sections.number("interrupted.status")?, 0);
     checks.check("Ctrl-C: still prints", sections.json("interrupted.out")?.is_true("/reconciled")?, "reconciled");
     Ok(())

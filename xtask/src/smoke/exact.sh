@@ -28,13 +28,22 @@ try nothing shared-msr report --duration 200ms
 try passed-on shared-msr report -- sh -c 'exit 7'
 try killed shared-msr report -- sh -c 'kill -9 $$'
 
-# Ctrl-C, without and with a command.
-shared-msr report --format json >/tmp/interrupted.out 2>/tmp/interrupted.err &
-pid=$!
-wait_for grep -q kvm_on_user_return /sys/kernel/debug/kprobes/list
-sleep 1
-kill -INT $pid
-wait $pid
-echo $? | section interrupted.status
-section interrupted.out </tmp/interrupted.out
-section interrupted.err </tmp/interrupted.err
+try kernel-log shared-msr report --kernel-log --format json -- shared-msr guest --outs 20 --tsc-aux 0xabc
+
+# Ctrl-C, without and with a command that does not end by itself. The shell starts background jobs with SIGINT ignored, as
+# nohup would; a terminal does not.
+interrupted() {
+    name=$1
+    shift
+    shared-msr report --format json "$@" >/tmp/interrupted.out 2>/tmp/interrupted.err &
+    pid=$!
+    wait_for grep -q kvm_on_user_return /sys/kernel/debug/kprobes/list
+    sleep 1
+    kill -INT $pid
+    wait $pid
+    echo $? | section "$name.status"
+    section "$name.out" </tmp/interrupted.out
+    section "$name.err" </tmp/interrupted.err
+}
+interrupted interrupted
+interrupted interrupted-command -- shared-msr guest --spin --cpuids 1 --tsc-aux 0xabc
