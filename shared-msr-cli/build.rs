@@ -12,7 +12,8 @@ use tool_chain::ToolChain;
 fn main() {
     // Cargo shows `cargo::error` lines as errors of this package and fails the build.
     match embed_object() {
-        Ok(tool_chain) => println!("cargo::rustc-env=SHARED_MSR_BPF_TOOL_CHAIN={tool_chain}"),
+        // Shown by `doctor`. Without the linker: its path is of no use on another machine.
+        Ok(tool_chain) => println!("cargo::rustc-env=SHARED_MSR_BPF_COMPILER={}", tool_chain.compiler),
         Err(message) => message.lines().for_each(|line| println!("cargo::error={line}")),
     }
 }

@@ -6,7 +6,8 @@
 use std::{
     env,
     ffi::OsString,
-    fmt,
+    fmt, fs,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -23,6 +24,9 @@ pub(crate) struct ToolChain {
     pub(crate) compiler: Compiler,
     /// bpf-linker.
     pub(crate) linker: PathBuf,
+    /// A folder with the compiler's own LLVM. bpf-linker takes the first `libLLVM*` it meets on `LD_LIBRARY_PATH`, which
+    /// has to be the one that made its input.
+    pub(crate) llvm: PathBuf,
 }
 
 /// A Rust compiler with the source of its standard library.
@@ -36,11 +40,16 @@ pub(crate) enum Compiler {
 
 impl fmt::Display for ToolChain {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.compiler {
-            Compiler::Rustup(name) => write!(formatter, "rustup's toolchain {name} with rust-src")?,
-            Compiler::System(rustc) => write!(formatter, "{} with the library source of its package", rustc.display())?,
+        write!(formatter, "{} and {}", self.compiler, self.linker.display())
+    }
+}
+
+impl fmt::Display for Compiler {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rustup(name) => write!(formatter, "rustup's toolchain {name} with rust-src"),
+            Self::System(rustc) => write!(formatter, "{} with the library source of its package", rustc.display()),
         }
-        write!(formatter, ", {}", self.linker.display())
     }
 }
 
@@ -51,6 +60,8 @@ pub(crate) enum Missing {
     Compiler,
     /// No bpf-linker of the right series.
     Linker,
+    /// The compiler's LLVM could not be found, and why.
+    Llvm(String),
 }
 
 impl fmt::Display for Missing {
@@ -67,6 +78,11 @@ impl fmt::Display for Missing {
                 "no bpf-linker {LINKER_SERIES}x was found on PATH or in target/tools/bin: run `cargo xtask setup`, or \
                  `cargo install --locked bpf-linker --version '^0.10'`"
             ),
+            Self::Llvm(why) => write!(
+                formatter,
+                "the LLVM library of the Rust compiler was not found ({why}): use a compiler that links LLVM as a shared \
+                 library, such as rustup's (`rustup component add rust-src`) or Debian's rustc-web"
+            ),
         }
     }
 }
@@ -77,7 +93,8 @@ impl ToolChain {
     pub(crate) fn find(workspace: &Path) -> Result<Self, Missing> {
         let compiler = Compiler::find().ok_or(Missing::Compiler)?;
         let linker = find_linker(workspace).ok_or(Missing::Linker)?;
-        Ok(Self { compiler, linker })
+        let llvm = compiler.llvm(workspace).map_err(Missing::Llvm)?;
+        Ok(Self { compiler, linker, llvm })
     }
 }
 
@@ -107,6 +124,32 @@ impl Compiler {
         // A toolchain that is not installed must not be downloaded behind the user's back.
         command.env("RUSTUP_AUTO_INSTALL", "0");
         command
+    }
+
+    /// A folder that holds this compiler's LLVM, and no other.
+    fn llvm(&self, workspace: &Path) -> Result<PathBuf, String> {
+        let rustc = match self {
+            Self::Rustup(_) => {
+                let sysroot =
+                    output(self.command("rustc").args(["--print", "sysroot"])).ok_or("rustc does not tell its sysroot")?;
+                return Ok(Path::new(sysroot.trim()).join("lib"));
+            }
+            Self::System(rustc) => rustc,
+        };
+        // Distributions keep it among all other libraries, perhaps with other versions of LLVM beside it.
+        let libraries = output(Command::new("ldd").arg(rustc)).ok_or("ldd cannot tell what rustc links")?;
+        let library =
+            libraries.lines().filter_map(|line| line.trim().strip_prefix("libLLVM")).find_map(|line| line.split(' ').nth(2));
+        let library = Path::new(library.ok_or("rustc links no libLLVM")?);
+        let folder = workspace.join("target/tools/llvm");
+        let link = folder.join(library.file_name().ok_or("ldd names no file")?);
+        if fs::read_link(&link).ok().as_deref() != Some(library) {
+            // A link to another version must not stand beside it.
+            drop(fs::remove_dir_all(&folder));
+            let made = fs::create_dir_all(&folder).and_then(|()| symlink(library, &link));
+            made.map_err(|error| format!("{}: {error}", link.display()))?;
+        }
+        Ok(folder)
     }
 
     fn can_build_core(&self) -> bool {

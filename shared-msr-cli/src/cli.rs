@@ -80,7 +80,8 @@ pub struct ReportArguments {
     #[arg(long)]
     pub kernel_log: bool,
     /// Measure while this command runs, and exit with its status; its standard output goes to standard error, so that
-    /// standard output carries the report alone
+    /// standard output carries the report alone. Ctrl-C or SIGTERM ends the measurement, prints the report, is handed on to
+    /// the command, and its end is waited for; a further one sends it SIGTERM
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

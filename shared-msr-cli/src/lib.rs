@@ -9,6 +9,7 @@ pub mod commands;
 pub mod guest;
 pub mod kernel;
 pub mod ledger;
+pub mod notice;
 pub mod obstacle;
 pub mod probe;
 pub mod report;

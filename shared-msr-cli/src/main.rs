@@ -6,6 +6,7 @@ use clap::{Parser as _, error::ErrorKind};
 use shared_msr::{
     cli::{self, Cli},
     commands,
+    notice::notice,
 };
 
 fn main() -> ExitCode {
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
     match commands::run(command) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("shared-msr: {error:#}");
+            notice(format_args!("shared-msr: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -27,7 +28,7 @@ fn refuse(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
-            eprintln!("shared-msr: {}", cli::sentence(&error.to_string()));
+            notice(format_args!("shared-msr: {}", cli::sentence(&error.to_string())));
             ExitCode::from(2)
         }
     }

@@ -31,10 +31,10 @@ impl Shape {
         self.values + self.slots * 16
     }
 
-    /// Whether the structure fits into its copy.
+    /// Whether the copy holds all that matters.
     #[inline(always)]
     pub const fn fits(&self) -> bool {
-        self.slots <= MAX_SLOTS as u64 && self.length() <= STRUCTURE_BYTES as u64 && self.registered < STRUCTURE_BYTES as u64
+        self.slots <= MAX_SLOTS as u64 && self.length() <= STRUCTURE_BYTES as u64 && self.registered < self.length()
     }
 }
 

@@ -48,10 +48,6 @@ pub struct SlotCounters {
 pub struct CpuState {
     /// Sets and closes that are fully accounted below.
     pub accounted: u64,
-    /// `kvm_exit` events. The only field that the hot path touches.
-    pub exits: u64,
-    /// `kvm_userspace_exit` events.
-    pub userspace_exits: u64,
     /// Where the kernel keeps this CPU's structure. Given by user space, renewed from the argument of a close.
     pub structure_address: u64,
     /// Not 0 once a set or close was seen: the fields below then follow the kernel's structure.
@@ -92,9 +88,13 @@ pub struct CpuState {
     pub slots: [SlotCounters; MAX_SLOTS],
     /// The kernel's structure as it was at entry of the last event.
     pub structure: [u64; STRUCTURE_BYTES / 8],
+    /// `kvm_exit` events. With `running` the only fields that the hot path touches: they share a cache line.
+    pub exits: u64,
+    /// `kvm_userspace_exit` events.
+    pub userspace_exits: u64,
     /// Sets and closes begun.
     pub begun: u64,
-    /// Not 0 while measuring. The last field, so that user space switches it on after all others are in place.
+    /// 1 while measuring, else 0. The last field, so that user space switches it on after all others are in place.
     pub running: u64,
 }
 
@@ -102,8 +102,6 @@ impl CpuState {
     /// Nothing counted yet.
     pub const EMPTY: Self = Self {
         accounted: 0,
-        exits: 0,
-        userspace_exits: 0,
         structure_address: 0,
         known: 0,
         registered_at_start: 0,
@@ -125,6 +123,8 @@ impl CpuState {
         slots: [SlotCounters { written: 0, skipped: 0, failed: 0, deferred: 0, performed: 0, made_dirty: 0, made_clean: 0 };
             MAX_SLOTS],
         structure: [0; STRUCTURE_BYTES / 8],
+        exits: 0,
+        userspace_exits: 0,
         begun: 0,
         running: 0,
     };

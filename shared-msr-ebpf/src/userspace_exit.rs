@@ -9,7 +9,8 @@ use crate::state::CPU_STATE;
 pub(crate) fn shared_msr_user(_context: RawTracePointContext) -> i32 {
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
-        unsafe { (*state).userspace_exits += 1 };
+        let state = unsafe { &mut *state };
+        state.userspace_exits += state.running;
     }
     0
 }

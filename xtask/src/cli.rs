@@ -38,7 +38,7 @@ enum Command {
     /// Run a command on an emulated KVM host.
     ///
     /// The command's standard output and standard error become ours and its exit status becomes ours.
-    /// 124: it did not end in time. 125: the emulated host failed.
+    /// 124: it did not end in time. 125: the lab itself failed, or the emulated host did.
     Lab(LabArgs),
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             smoke::run(&mut checks);
             Ok(test::verdict(&checks))
         }
-        Command::Lab(args) => Ok(ExitCode::from(lab::stream(&args.into())?)),
+        Command::Lab(args) => Ok(ExitCode::from(lab::stream_or_say_why(&args.into()))),
     }
 }
 

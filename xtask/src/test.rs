@@ -5,7 +5,7 @@ use std::{
     process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     ebpf, process, setup,
@@ -15,11 +15,14 @@ use crate::{
 
 /// Sets up, then runs every check, also after one has failed. The last line counts them.
 pub(crate) fn run() -> Result<ExitCode> {
-    let ready = setup::run()?;
-    if ready != ExitCode::SUCCESS {
-        return Ok(ready);
-    }
     let mut checks = Checks::default();
+    checks.enter("set-up");
+    let ready =
+        setup::run().and_then(|ready| if ready == ExitCode::SUCCESS { Ok(()) } else { bail!("see above what is missing") });
+    checks.check("all that the build and the lab need is there", ready.is_ok(), &outcome(&ready));
+    if ready.is_err() {
+        return Ok(verdict(&checks));
+    }
     checks.enter("formatting and lints");
     step(&mut checks, "rustfmt", cargo(&["fmt", "--all", "--", "--check"]));
     step(&mut checks, "clippy, all targets", cargo(&["clippy", "--all-targets", "--quiet", "--", "--deny", "warnings"]));
@@ -61,7 +64,8 @@ fn tests(checks: &mut Checks) {
             checks.passed += passed;
             checks.failed += failed;
             println!("  {passed} tests passed, {failed} failed");
-            if !success && failed == 0 {
+            // A program that does not compile, or aborts, has no line with its results.
+            if passed == 0 || (!success && failed == 0) {
                 checks.check("cargo test runs", false, "it did not end well, see above");
             }
         }

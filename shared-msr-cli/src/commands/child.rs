@@ -2,17 +2,19 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
-    os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _},
+        unix::process::ExitStatusExt as _,
+    },
     process::{ExitStatus, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
 use tokio::process::{Child, Command};
 
-/// How long a command that shared the terminal's Ctrl-C may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::signals::Signals;
 
 /// Starts `command`. With `keep_output` it writes where we write, else its standard output goes to standard error.
 pub(super) fn start(command: &[OsString], keep_output: bool) -> anyhow::Result<Child> {
@@ -28,20 +30,35 @@ pub(super) fn start(command: &[OsString], keep_output: bool) -> anyhow::Result<C
     })
 }
 
-/// Ends a command that is still running after we were told to stop, and waits for it.
-pub(super) async fn end(child: &mut Child) -> anyhow::Result<ExitStatus> {
-    if let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await {
-        return status.context("cannot wait for the command");
+/// Hands on the signal that ended the measurement, and waits for the command to end in its own time. Every further signal
+/// is handed on as SIGTERM.
+pub(super) async fn end(mut command: Child, signal: libc::c_int, signals: &mut Signals) -> anyhow::Result<ExitStatus> {
+    // Ctrl-C on a terminal has reached the command already: it runs in our process group.
+    if signal != libc::SIGINT || !in_foreground() {
+        send(&command, signal);
     }
-    if let Some(process) = child.id().and_then(|process| libc::pid_t::try_from(process).ok()) {
+    loop {
+        tokio::select! {
+            status = command.wait() => return status.context("cannot wait for the command"),
+            _ = signals.any() => send(&command, libc::SIGTERM),
+        }
+    }
+}
+
+/// Whether our process group is the one that the terminal sends Ctrl-C to.
+fn in_foreground() -> bool {
+    let Ok(terminal) = File::open("/dev/tty") else { return false };
+    // SAFETY: a descriptor that is open through the call.
+    let foreground = unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) };
+    // SAFETY: no arguments, cannot fail.
+    foreground == unsafe { libc::getpgrp() }
+}
+
+fn send(command: &Child, signal: libc::c_int) {
+    if let Some(process) = command.id().and_then(|process| libc::pid_t::try_from(process).ok()) {
         // SAFETY: a system call with two numbers; the child is ours and not yet waited for, so its number is its own.
-        unsafe { libc::kill(process, libc::SIGTERM) };
+        unsafe { libc::kill(process, signal) };
     }
-    if let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await {
-        return status.context("cannot wait for the command");
-    }
-    child.kill().await.context("cannot end the command")?;
-    child.wait().await.context("cannot wait for the command")
 }
 
 /// The exit status to pass on; like a shell, 128 + the signal that ended it.

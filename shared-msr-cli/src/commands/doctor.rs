@@ -57,7 +57,7 @@ fn asides() -> Vec<Finding> {
         Ok(modes) => format!("lockdown: {}", modes.trim()),
         Err(_) => "no lockdown".to_owned(),
     };
-    [("guest", guest), ("security", lockdown), ("others", others())]
+    [("guest", guest), ("security", lockdown), ("others", others()), ("built with", env!("SHARED_MSR_BPF_COMPILER").to_owned())]
         .into_iter()
         .map(|(topic, text)| Finding { topic, outcome: Ok(text) })
         .collect()
@@ -76,5 +76,9 @@ fn others() -> String {
         return "no program of shared-msr is in the kernel".to_owned();
     }
     names.sort();
-    format!("of another shared-msr the kernel holds {} ({})", counted(names.len() as u64, "program"), names.join(", "))
+    format!(
+        "the kernel holds {} of another shared-msr, or of one that has just ended ({})",
+        counted(names.len() as u64, "program"),
+        names.join(", ")
+    )
 }

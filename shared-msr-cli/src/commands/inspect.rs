@@ -23,8 +23,8 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
     let wanted = arguments.cpu.as_ref().map_or(&target.host.online_cpus, |list| &list.0);
     for cpu in wanted {
         let position = target.host.possible_cpus.iter().position(|possible| possible == cpu);
-        let position = position.ok_or_else(|| anyhow!("this host has no CPU {cpu}; it has {:?}", target.host.possible_cpus))?;
-        cpus.push((*cpu, target.read_structure(position)?));
+        let position = position.ok_or_else(|| anyhow!("this host has no CPU {cpu}; see /sys/devices/system/cpu/possible"))?;
+        cpus.push((*cpu, target.read_structure(target.structures[position])?));
     }
     let text = match arguments.format {
         TableFormat::Table => table(&target.list, &cpus, here),

@@ -4,7 +4,9 @@ mod child;
 mod doctor;
 mod guest;
 mod inspect;
+mod output;
 mod report;
+mod signals;
 
 use std::process::ExitCode;
 

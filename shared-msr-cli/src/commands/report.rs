@@ -1,23 +1,19 @@
 //! `shared-msr report`
 
 use std::{
-    fs,
     future::pending,
-    io::{self, Write as _},
     process::{ExitCode, ExitStatus},
     time::Duration,
 };
 
 use anyhow::{Context as _, anyhow};
-use tokio::{
-    process::Child,
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::process::Child;
 
-use super::child;
+use super::{child, output::Output, signals::Signals};
 use crate::{
     cli::{By, ReportArguments, TableFormat},
     ledger::Ledger,
+    notice::notice,
     probe::{kernel_log::KernelLog, probes::Probes, survey::Target},
     report::{Report, json, table},
     sample::Snapshot,
@@ -32,71 +28,66 @@ pub(super) fn run(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
 async fn measure(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
     let target = Target::find()?;
     if let Some(why) = &target.layout.without_btf {
-        eprintln!("shared-msr: the layout of KVM's structures is the documented one, checked on this host, because {why}");
+        notice(format_args!(
+            "shared-msr: KVM's structures are read by their documented layout, checked on this host, because {why}"
+        ));
     }
+    let mut output = Output::open(arguments.output.as_deref())?;
     // From here on Ctrl-C ends the measurement, not the program.
     let mut signals = Signals::listen()?;
     let mut probes = Probes::attach(&target, arguments.kernel_log)?;
     let mut command = match arguments.command.as_slice() {
         [] => None,
-        command => Some(child::start(command, arguments.output.is_some())?),
+        command => Some(child::start(command, output.is_file())?),
     };
     if command.is_none() && arguments.duration.is_none() {
-        eprintln!("shared-msr: measuring until Ctrl-C");
+        notice(format_args!("shared-msr: measuring until Ctrl-C"));
     }
-    let mut status = tokio::select! {
-        () = signals.any() => None,
-        () = sleep(arguments.duration) => None,
-        status = wait(command.as_mut()) => Some(status?),
-        () = pump(probes.kernel_log.as_mut()) => None,
+    let end = tokio::select! {
+        signal = signals.any() => End::Signal(signal),
+        () = sleep(arguments.duration) => End::Time,
+        status = wait(command.as_mut()) => End::Command(status?),
+        () = pump(probes.kernel_log.as_mut()) => End::Time,
     };
-    let snapshot = Snapshot::take(&probes, &target)?;
+    let snapshot = Snapshot::take(&probes, &target);
     if let Some(log) = &mut probes.kernel_log {
         log.flush();
     }
     let hooks = probes.hooks.clone();
     // Nothing stays attached while we wait for the command, or for whoever reads what we print.
     drop(probes);
-    if let (Some(command), None) = (&mut command, status) {
-        status = Some(child::end(command).await?);
-    }
-
-    let ledger = Ledger::settle(&snapshot, &target.list);
-    let report = Report { host: &target.host, vendor: target.vendor, hooks: &hooks, ledger: &ledger };
-    let text = match arguments.format {
-        TableFormat::Table => table::render(&report, arguments.by == By::Msr),
-        TableFormat::Json => json::render(&report).context("cannot write JSON")?,
+    let shown = snapshot.map_err(anyhow::Error::from).and_then(|snapshot| {
+        let ledger = Ledger::settle(&snapshot, &target.list);
+        let report = Report { host: &target.host, vendor: target.vendor, hooks: &hooks, ledger: &ledger };
+        output.write(&render(arguments, &report)?)?;
+        if ledger.reconciled() { Ok(()) } else { Err(anyhow!("the books do not reconcile, see the report; please report this")) }
+    });
+    // Only now, so that an error above does not leave the command behind without its status.
+    let status = match (command, end) {
+        (_, End::Command(status)) => Some(status),
+        (Some(command), End::Signal(signal)) => Some(child::end(command, signal, &mut signals).await?),
+        _ => None,
     };
-    write(arguments, &text)?;
     let status = status.map_or(0, child::status_to_pass_on);
-    if status == 0 && !ledger.reconciled() {
-        return Err(anyhow!("the books do not reconcile: {}; please report this", ledger.violations.join("; ")));
+    if status == 0 {
+        shown?;
+    } else if let Err(error) = shown {
+        notice(format_args!("shared-msr: {error:#}"));
     }
     Ok(ExitCode::from(status))
 }
 
-fn write(arguments: &ReportArguments, text: &str) -> anyhow::Result<()> {
-    let Some(file) = &arguments.output else {
-        let written = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
-        return written.context("cannot write to standard output");
-    };
-    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+/// Why a measurement ends.
+enum End {
+    Time,
+    Command(ExitStatus),
+    Signal(libc::c_int),
 }
 
-/// SIGINT and SIGTERM.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn listen() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
+fn render(arguments: &ReportArguments, report: &Report<'_>) -> anyhow::Result<String> {
+    match arguments.format {
+        TableFormat::Table => Ok(table::render(report, arguments.by == By::Msr)),
+        TableFormat::Json => json::render(report).context("cannot write JSON"),
     }
 }
 

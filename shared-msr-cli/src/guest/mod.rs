@@ -8,7 +8,7 @@
 //!
 //! # What else a count contains
 //!
-//! - `KVM_SET_MSRS` of `TSC_AUX` makes KVM on AMD write the guest's value there and then, and restore the host's when the
+//! - `KVM_SET_MSRS` of `TSC_AUX` makes KVM write the guest's value there and then, and restore the host's when the
 //!   call returns: one restore more than `KVM_RUN` calls. It happens in one call, which carries all MSRs;
 //!   [`GuestOutcome::set_msrs_calls`] says so. Ask for no `TSC_AUX`, and this one is not there.
 //! - Interrupts, timer ticks and first touches of guest memory are exits of the hardware that nobody asked for. They do not go

@@ -53,7 +53,7 @@ fn entries(list: &[(Msr, u64)], call: &'static str) -> Result<Msrs, GuestError> 
     Msrs::from_entries(&entries).map_err(|_| GuestError::Ioctl { call, error: std::io::ErrorKind::InvalidInput.into() })
 }
 
-/// Sets all of them by one `KVM_SET_MSRS`. One, because on AMD each that carries `TSC_AUX` makes KVM write it at once and restore
+/// Sets all of them by one `KVM_SET_MSRS`. One, because each that carries `TSC_AUX` makes KVM write it at once and restore
 /// the host's value on the way back: a close more in every count.
 pub(super) fn set(vcpu: &VcpuFd, tsc_aux: Option<u32>) -> Result<(), GuestError> {
     let list = wanted(tsc_aux);

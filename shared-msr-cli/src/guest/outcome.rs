@@ -31,7 +31,7 @@ pub struct GuestOutcome {
     pub cpuids_per_out: u64,
     /// `CPUID`s made, all of them in-kernel exits. Counted by the guest itself.
     pub cpuids: u64,
-    /// `KVM_SET_MSRS` calls. On AMD, one that sets `TSC_AUX` adds one restore to those of `kvm_runs`.
+    /// `KVM_SET_MSRS` calls. One that sets an MSR of KVM's list adds one restore to those of `kvm_runs`.
     pub set_msrs_calls: u64,
     /// The guest's `TSC_AUX`.
     pub tsc_aux: TscAuxOutcome,

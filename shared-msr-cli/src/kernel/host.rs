@@ -55,7 +55,8 @@ impl Host {
 /// The vendor module that is loaded or built in.
 pub fn vendor() -> Result<Vendor, Obstacle> {
     let loaded = |module: &str| Path::new("/sys/module").join(module).exists();
-    if let Some(vendor) = [Vendor::Pvm, Vendor::Intel, Vendor::Amd].into_iter().find(|vendor| loaded(vendor.module())) {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if let Some(vendor) = choose(loaded, &cpuinfo) {
         return Ok(vendor);
     }
     let (problem, loads) = if loaded("kvm") {
@@ -66,6 +67,20 @@ pub fn vendor() -> Result<Vendor, Obstacle> {
     Err(Obstacle::new(problem, format!("{loads}: modprobe kvm_intel, or modprobe kvm_amd")))
 }
 
+/// The vendor module that is there; where both hardware vendors' are (built into the kernel, both are always listed), the
+/// one for this CPU.
+fn choose(loaded: impl Fn(&str) -> bool, cpuinfo: &str) -> Option<Vendor> {
+    let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    let has = |flag: &str| flags.split_whitespace().any(|found| found == flag);
+    let suits = |vendor: Vendor| match vendor {
+        Vendor::Pvm => true,
+        Vendor::Intel => has("vmx") || !loaded(Vendor::Amd.module()),
+        Vendor::Amd => has("svm") || !loaded(Vendor::Intel.module()),
+    };
+    let vendors = [Vendor::Pvm, Vendor::Intel, Vendor::Amd];
+    vendors.into_iter().find(|vendor| loaded(vendor.module()) && suits(*vendor))
+}
+
 fn read(path: &str) -> Result<String, Obstacle> {
     fs::read_to_string(path).map_err(|error| Obstacle::new(format!("{path} cannot be read ({error})"), "mount /proc and /sys"))
 }
@@ -73,4 +88,23 @@ fn read(path: &str) -> Result<String, Obstacle> {
 fn read_cpus(path: &str) -> Result<Vec<u32>, Obstacle> {
     let list = read(path)?;
     cpu_list::parse(&list).ok_or_else(|| Obstacle::new(format!("{path} holds {list:?}, not a list of CPUs"), "mount /sys"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_built_in_vendors_the_cpu_decides() {
+        let both = |module: &str| ["kvm", "kvm_intel", "kvm_amd"].contains(&module);
+        assert_eq!(choose(both, "flags\t\t: fpu svm\n"), Some(Vendor::Amd));
+        assert_eq!(choose(both, "flags\t\t: fpu vmx\n"), Some(Vendor::Intel));
+    }
+
+    #[test]
+    fn a_single_module_is_taken_whatever_the_cpu_says() {
+        assert_eq!(choose(|module| module == "kvm_amd", ""), Some(Vendor::Amd));
+        assert_eq!(choose(|module| module == "kvm_pvm", "flags : svm"), Some(Vendor::Pvm));
+        assert_eq!(choose(|module| module == "kvm", "flags : svm"), None);
+    }
 }

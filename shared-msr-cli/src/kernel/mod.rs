@@ -6,5 +6,6 @@ pub mod layout;
 pub mod msr;
 pub mod rights;
 pub mod structure;
+pub mod switches;
 pub mod symbols;
 pub mod tables;

@@ -14,10 +14,13 @@ const CAP_BPF: u32 = 39;
 pub fn check() -> Result<String, Obstacle> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| Obstacle::new(format!("/proc/self/status cannot be read ({error})"), "mount /proc"))?;
-    from_status(&status)
+    // Absent without perf events; attaching says so then.
+    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok();
+    judge(&status, paranoid.and_then(|level| level.trim().parse().ok()))
 }
 
-fn from_status(status: &str) -> Result<String, Obstacle> {
+/// Judges the text of /proc/self/status and the sysctl kernel.perf_event_paranoid.
+fn judge(status: &str, paranoid: Option<i32>) -> Result<String, Obstacle> {
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
@@ -31,6 +34,13 @@ fn from_status(status: &str) -> Result<String, Obstacle> {
         .into_iter()
         .filter_map(|(capability, name)| (!has(capability)).then_some(name))
         .collect();
+    // Debian's and Ubuntu's kernels have a level that lets only CAP_SYS_ADMIN open perf events, kprobes among them.
+    if missing.is_empty() && paranoid.is_some_and(|level| level > 2) {
+        return Err(Obstacle::new(
+            "this process may not attach kprobes: it lacks CAP_SYS_ADMIN, and the sysctl kernel.perf_event_paranoid is above 2",
+            "run it as root (sudo shared-msr ...), or set that sysctl to 2",
+        ));
+    }
     if missing.is_empty() {
         return Ok("CAP_BPF, CAP_PERFMON and CAP_SYSLOG".to_owned());
     }
@@ -42,21 +52,28 @@ fn from_status(status: &str) -> Result<String, Obstacle> {
 
 #[cfg(test)]
 mod tests {
-    use super::from_status;
+    use super::judge;
 
     #[test]
     fn root_may_measure() {
-        assert!(from_status("Name:\tx\nCapEff:\t000001ffffffffff\n").is_ok());
+        assert!(judge("Name:\tx\nCapEff:\t000001ffffffffff\n", Some(2)).is_ok());
     }
 
     #[test]
     fn the_three_capabilities_are_enough() {
-        assert!(from_status("CapEff:\t000000c400000000\n").is_ok());
+        assert!(judge("CapEff:\t000000c400000000\n", Some(2)).is_ok());
+    }
+
+    #[test]
+    fn debian_s_default_wants_more_than_the_three_capabilities() {
+        let obstacle = judge("CapEff:\t000000c400000000\n", Some(3)).unwrap_err().to_string();
+        assert!(obstacle.contains("perf_event_paranoid") && obstacle.contains("root"), "{obstacle}");
+        assert!(judge("CapEff:\t000001ffffffffff\n", Some(4)).is_ok());
     }
 
     #[test]
     fn a_plain_user_is_told_what_is_missing_and_what_to_do() {
-        let obstacle = from_status("CapEff:\t0000000000000000\n").unwrap_err().to_string();
+        let obstacle = judge("CapEff:\t0000000000000000\n", Some(2)).unwrap_err().to_string();
         assert!(obstacle.contains("CAP_BPF, CAP_PERFMON, CAP_SYSLOG") && obstacle.contains("sudo"), "{obstacle}");
     }
 }

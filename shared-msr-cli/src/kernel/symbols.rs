@@ -162,7 +162,7 @@ fn visible(symbol: Symbol) -> Result<u64, Obstacle> {
     if symbol.address == 0 {
         return Err(Obstacle::new(
             "the kernel hides the addresses in /proc/kallsyms from this process",
-            "run as root, and set the sysctl kernel.kptr_restrict to 0 or 1",
+            "run it as root (or with CAP_SYSLOG), and set the sysctl kernel.kptr_restrict to 0 or 1",
         ));
     }
     Ok(symbol.address)

@@ -35,7 +35,9 @@ impl CpuLedger {
         let mut unsettled_exits = 0;
         match &sample.structure {
             Some(structure) => settle_with(&mut state, structure, slots),
-            None if state.known == 0 => unsettled_exits = state.exits - state.settled_exits,
+            // The fields of a torn copy are of different moments: nothing can be concluded from them.
+            None if sample.torn => {}
+            None if state.known == 0 => unsettled_exits = state.exits,
             None => state.settle_exits(slots as u64),
         }
         let bit = |mask: u64, slot: usize| mask >> slot & 1 != 0;

@@ -5,7 +5,7 @@ use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::{obstacle::Obstacle, probe::object};
+use crate::{notice::notice, obstacle::Obstacle, probe::object};
 
 /// Writes each message to standard error.
 pub struct StandardError;
@@ -16,7 +16,7 @@ impl Log for StandardError {
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!("kernel side: {}: {}", record.level().as_str().to_lowercase(), record.args());
+        notice(format_args!("kernel side: {}: {}", record.level().as_str().to_lowercase(), record.args()));
     }
 
     fn flush(&self) {}

@@ -60,19 +60,20 @@ pub struct Probes {
 impl Probes {
     /// Loads and attaches everything, and starts to count.
     ///
-    /// The order makes the first event of each CPU exact: sets and closes are attached but silent until both are there,
-    /// then all CPUs are switched on, and exits come last. So no exit is counted whose window could have changed unseen.
+    /// All programs are silent until each of them is attached; then the CPUs are switched on, one after the other within
+    /// microseconds. So on every CPU all kinds of events are counted from the same moment, and no exit is counted whose
+    /// window could have changed unseen.
     pub fn attach(target: &Target, kernel_log: bool) -> Result<Self, Obstacle> {
         let mut loaded = Loaded::load(Globals { slots: target.list.len(), layout: target.layout.layout, kernel_log })?;
-        // Not running yet: the programs for sets and closes stay silent.
+        // Not running yet: the programs stay silent.
         loaded.publish(target, 0)?;
         let kernel_log = if kernel_log { Some(KernelLog::open(&mut loaded.bpf)?) } else { None };
         let set = loaded.kprobe(SET, target.setter)?;
         let close = loaded.kprobe(CLOSE, CLOSER)?;
-        let started = Instant::now();
-        loaded.publish(target, 1)?;
         let userspace_exit = loaded.raw_tracepoint(USERSPACE_EXIT, "kvm_userspace_exit")?;
         let exit = loaded.raw_tracepoint(EXIT, "kvm_exit")?;
+        let started = Instant::now();
+        loaded.publish(target, 1)?;
         let Loaded { bpf, state } = loaded;
         Ok(Self { bpf, state, hooks: Hooks { set, close, exit, userspace_exit }, started, kernel_log })
     }

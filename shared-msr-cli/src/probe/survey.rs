@@ -10,6 +10,7 @@ use crate::{
         layout::{KnownLayout, Layout},
         rights,
         structure::Structure,
+        switches,
         symbols::{CLOSER, ListSymbols, Symbols},
         tables::{self, Memory as _, Slot},
     },
@@ -69,9 +70,9 @@ impl Target {
         }
     }
 
-    /// The structure of the CPU at `position` in `host.possible_cpus`.
-    pub fn read_structure(&self, position: usize) -> Result<Structure, Obstacle> {
-        tables::read_structure(&self.peek, self.structures[position], self.layout.layout)
+    /// The structure at `address`.
+    pub fn read_structure(&self, address: u64) -> Result<Structure, Obstacle> {
+        tables::read_structure(&self.peek, address, self.layout.layout)
     }
 }
 
@@ -108,10 +109,12 @@ impl Survey {
         let closer = self.keep("closer", symbols.closer(), |_| CLOSER.to_owned());
         let variables = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let variables = self.keep("variables", variables(), |_| "the list of MSRs and the per-CPU structures".to_owned());
+        let switches = self.keep("switches", switches::check(), Clone::clone);
         let layout = KnownLayout::read(symbols.kvm_is_module());
         let (host, setter, closer) = (host?, self.setter?, closer?);
         let (list, structures, offsets) = variables?;
         rights?;
+        switches?;
 
         let peek = self.keep("memory", Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
         let list = self.keep("list", read_list(&peek, list, vendor), |list| describe_list(list))?;

@@ -20,7 +20,7 @@ pub fn render(report: &Report<'_>, by_msr: bool) -> String {
     let ledger = report.ledger;
     let mut text = verdict(ledger) + "\n";
     for (name, number) in ledger.lost.named().into_iter().filter(|(_, number)| *number != 0) {
-        text += &format!("LOST: {} {name}; the numbers below are not complete.\n", grouped(number));
+        text += &format!("LOST: {name}: {}; the numbers below are not complete.\n", grouped(number));
     }
     for violation in &ledger.violations {
         text += &format!("NOT RECONCILED: {violation}.\n");
@@ -65,10 +65,10 @@ fn events(report: &Report<'_>) -> String {
     let check = if report.ledger.reconciled() { "reconciled" } else { "NOT RECONCILED" };
     let lost = if report.ledger.lost.is_nothing() { "nothing lost" } else { "with losses" };
     format!(
-        "{}, of which {} to user space; {} opened, {} closed, {} of them clean{open}\n\
+        "{}, {} to the VMM; {} opened, {} closed, {} of them clean{open}\n\
          Linux {} on {} ({}); set {}, close {}, exit {}, userspace exit {}; {lost}, {check}\n",
         counted(events.exits, "exit"),
-        grouped(events.userspace_exits),
+        counted(events.userspace_exits, "return"),
         counted(events.windows_opened, "window"),
         grouped(events.windows_closed),
         grouped(events.clean_closes),

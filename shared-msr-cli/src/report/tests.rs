@@ -60,7 +60,7 @@ fn losses_and_violations_stand_before_the_rows() {
     ledger.violations = vec!["CPU 0: something".to_owned()];
     let text = with_report(&ledger, |report| table::render(report, true));
     let first: Vec<&str> = text.lines().take(3).collect();
-    assert!(first[1].starts_with("LOST: 4 unseen changes") && first[2].starts_with("NOT RECONCILED: CPU 0"), "{first:?}");
+    assert!(first[1].starts_with("LOST: unseen changes: 4;") && first[2].starts_with("NOT RECONCILED: CPU 0"), "{first:?}");
     assert!(text.contains("with losses, NOT RECONCILED"));
 }
 

@@ -10,16 +10,19 @@ pub fn verdict(ledger: &Ledger) -> String {
     if totals.deferred == 0 && totals.performed == 0 {
         return nothing(ledger, &duration);
     }
-    let saved = match totals.avoided {
-        0 => "none were avoided".to_owned(),
-        avoided if avoided > 0 => format!("{} were avoided", grouped(avoided.unsigned_abs())),
-        avoided => format!("{} more than restoring at every exit would have cost", grouped(avoided.unsigned_abs())),
-    };
-    format!(
-        "In {duration} KVM put off {} of host MSR values and paid for {}: {saved}, compared with a hypervisor that restores \
-         them at every exit (the eager baseline, an upper bound).",
+    let facts = format!(
+        "In {duration} KVM put off {} of host MSR values and paid for {}",
         counted(totals.deferred, "restore"),
         grouped(totals.performed),
+    );
+    if totals.avoided < 0 {
+        let more = grouped(totals.avoided.unsigned_abs());
+        return format!("{facts}: {more} more than a hypervisor that restores them at every exit (the eager baseline).");
+    }
+    format!(
+        "{facts}: {} were avoided, compared with a hypervisor that restores them at every exit (the eager baseline, an upper \
+         bound).",
+        grouped(totals.avoided.unsigned_abs()),
     )
 }
 
@@ -34,7 +37,7 @@ fn nothing(ledger: &Ledger, duration: &str) -> String {
     } else if totals.set_skipped > 0 && totals.set_written == 0 {
         "the guests' values of these MSRs are the host's own, so no WRMSR was needed to load or to restore them"
     } else {
-        "no guest's value was loaded into these MSRs"
+        "no call of KVM that loads a guest's value into these MSRs was seen"
     };
     format!("In {duration} KVM neither put off nor performed a restore in {}: {why}.", counted(events.exits, "exit"))
 }

@@ -48,7 +48,9 @@ impl Snapshot {
             let before = probes.read()?;
             let mut structures = Vec::with_capacity(samples.len());
             for (position, sample) in samples.iter().enumerate() {
-                structures.push(if sample.is_none() { target.read_structure(position).ok() } else { None });
+                // The programs know better than the survey where it is, if KVM was loaded anew in the meantime.
+                let address = before[position].structure_address;
+                structures.push(if sample.is_none() { target.read_structure(address).ok() } else { None });
             }
             let after = probes.read()?;
             for (position, sample) in samples.iter_mut().enumerate().filter(|(_, sample)| sample.is_none()) {

@@ -51,6 +51,14 @@ pub(crate) struct Captured {
     pub(crate) stderr: Vec<u8>,
 }
 
+/// As [`stream`], with 125 and a sentence when the command could not even be started: its own 1 must not mean two things.
+pub(crate) fn stream_or_say_why(options: &LabOptions) -> u8 {
+    stream(options).unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        LAB_FAILED
+    })
+}
+
 /// Runs the command with its output streamed to ours, and returns the exit status for us to end with.
 pub(crate) fn stream(options: &LabOptions) -> Result<u8> {
     let run = run(options, &mut io::stdout(), &mut io::stderr())?;

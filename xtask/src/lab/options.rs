@@ -57,6 +57,11 @@ impl FromStr for LabFile {
         } else {
             format!("/bin/{destination}")
         };
+        // What the lab itself needs, or mounts something over.
+        let reserved = ["/dev/", "/proc/", "/sys/", "/lab/", "/init", "/bin/sh", "/bin/busybox"];
+        if reserved.iter().any(|place| destination == *place || (place.ends_with('/') && destination.starts_with(place))) {
+            return Err(format!("{destination} belongs to the lab itself; choose another DEST"));
+        }
         Ok(Self { source: PathBuf::from(source), destination })
     }
 }
@@ -125,7 +130,7 @@ mod tests {
 
     #[test]
     fn half_a_pair_is_refused() {
-        for text in ["a", "a:", ":b", "a:b/", "a:../b"] {
+        for text in ["a", "a:", ":b", "a:b/", "a:../b", "a:/proc/b", "a:/init", "a:sh"] {
             assert!(destination(text).is_err(), "{text}");
         }
     }

@@ -41,7 +41,7 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
 }
 
 /// Whether apt's list of packages has it.
-fn is_known(package: &str) -> bool {
+pub(super) fn is_known(package: &str) -> bool {
     process::succeeds(Command::new("apt-cache").args(["show", package]))
 }
 

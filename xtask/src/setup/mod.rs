@@ -11,7 +11,7 @@ mod apt;
 mod bpf_linker;
 mod needs;
 
-use crate::process;
+use crate::{ebpf, process};
 use needs::{NEEDS, Need};
 
 pub(crate) use apt::is_root;
@@ -23,6 +23,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let missing = missing();
     if missing.is_empty() && bpf_linker::found() {
         println!("setup: nothing to do, all that the build and the lab need is there");
+        name_tool_chain();
         return Ok(ExitCode::SUCCESS);
     }
     for need in &missing {
@@ -41,13 +42,21 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
     if missing.is_empty() && bpf_linker::found() {
         println!("setup: done");
+        name_tool_chain();
         return Ok(ExitCode::SUCCESS);
     }
     println!("setup: still to do, then run `cargo xtask setup` again:");
-    for line in commands(&missing, apt::is_there()) {
+    for line in commands(&missing, |need| apt::is_there() && need.packages.iter().all(|package| apt::is_known(package))) {
         println!("    {line}");
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Says which tool chain the kernel-side programs are built with.
+fn name_tool_chain() {
+    if let Ok(tool_chain) = ebpf::find() {
+        println!("setup: the kernel-side programs are built with {tool_chain}");
+    }
 }
 
 /// The needs that are not met.
@@ -55,16 +64,15 @@ fn missing() -> Vec<&'static Need> {
     NEEDS.iter().filter(|need| !(need.present)()).collect()
 }
 
-/// What to type where we cannot install: one command on Debian, a line for each need elsewhere.
-fn commands(missing: &[&Need], debian: bool) -> Vec<String> {
-    if !debian {
-        return missing.iter().map(|need| need.elsewhere.to_owned()).collect();
+/// What to type where we cannot install: one command for what apt has, a line for each need that it has not.
+fn commands(missing: &[&Need], in_apt: impl Fn(&Need) -> bool) -> Vec<String> {
+    let (packaged, others): (Vec<&Need>, Vec<&Need>) = missing.iter().partition(|need| in_apt(need));
+    let packages: Vec<_> = packaged.iter().flat_map(|need| need.packages).copied().collect();
+    let mut lines: Vec<String> = others.iter().map(|need| need.elsewhere.to_owned()).collect();
+    if !packages.is_empty() {
+        lines.insert(0, format!("sudo apt-get install --no-install-recommends {}", packages.join(" ")));
     }
-    let packages: Vec<_> = missing.iter().flat_map(|need| need.packages).copied().collect();
-    if packages.is_empty() {
-        return Vec::new();
-    }
-    vec![format!("sudo apt-get install --no-install-recommends {}", packages.join(" "))]
+    lines
 }
 
 /// One sentence if rustfmt or clippy is missing; the build and the lab do without them.
@@ -83,15 +91,15 @@ mod tests {
     #[test]
     fn on_debian_one_command_installs_all_that_is_missing() {
         let missing: Vec<_> = NEEDS.iter().filter(|need| need.what.contains("QEMU") || need.what.contains("C ")).collect();
-        assert_eq!(commands(&missing, true), ["sudo apt-get install --no-install-recommends gcc libc6-dev qemu-system-x86"]);
-        assert!(commands(&[], true).is_empty());
+        assert_eq!(commands(&missing, |_| true), ["sudo apt-get install --no-install-recommends gcc libc6-dev qemu-system-x86"]);
+        assert!(commands(&[], |_| true).is_empty());
     }
 
     #[test]
     fn elsewhere_every_need_has_its_own_advice() {
         let missing: Vec<_> = NEEDS.iter().collect();
-        let lines = commands(&missing, false);
+        let lines = commands(&missing, |_| false);
         assert_eq!(lines.len(), NEEDS.len());
-        assert!(lines.contains(&"rustup component add rust-src".to_owned()));
+        assert!(lines.iter().any(|line| line.contains("rustup component add rust-src")));
     }
 }

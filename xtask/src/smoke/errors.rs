@@ -14,6 +14,8 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         ("no-function", 1, &["kvm_set_user_return_msr"]),
         ("no-variable", 1, &["kvm_uret_msrs_list", "CONFIG_KALLSYMS_ALL"]),
         ("hidden", 1, &["hides", "kptr_restrict"]),
+        ("kprobes-off", 1, &["switched off", "/sys/kernel/debug/kprobes/enabled"]),
+        ("ftrace-off", 1, &["switched off", "sysctl kernel.ftrace_enabled=1"]),
         ("zero", 2, &["longer than 0"]),
         ("unknown", 2, &["frobnicate", "--help"]),
         ("not-found", 1, &["no-such-command", "no such command"]),
@@ -35,6 +37,8 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         ("no-function", &["kvm_set_user_return_msr"]),
         ("no-variable", &["kvm_uret_msrs_list"]),
         ("hidden", &["hides"]),
+        ("kprobes-off", &["switched off"]),
+        ("ftrace-off", &["switched off"]),
     ] {
         let doctor = sections.text(&format!("{name}-doctor.out"))?;
         checks.equal(&format!("{name}: doctor's exit status"), sections.number(&format!("{name}-doctor.status"))?, 1);
@@ -43,6 +47,11 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         let named = words.iter().all(|word| failures.iter().any(|failure| failure.contains(word)));
         checks.check(&format!("{name}: doctor names it with its cure"), named && cures == failures.len(), &failures.join("; "));
     }
+    checks.equal("unwritable: the command was not started", sections.number("was-run.status")?, 1);
+    let full = sections.text("full.err")?;
+    checks.equal("full disk: the command's status is passed on", sections.number("full.status")?, 7);
+    let kept = full.contains("no guest ran") && full.contains("cannot write to /dev/full");
+    checks.check("full disk: the report is not lost", kept, full.lines().last().unwrap_or_default());
     checks.equal("without obstacles report works", sections.number("fine.status")?, 0);
     checks.equal("without obstacles doctor says so", sections.number("fine-doctor.status")?, 0);
 

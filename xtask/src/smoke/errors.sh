@@ -44,4 +44,13 @@ try unknown shared-msr frobnicate
 try not-found shared-msr report -- no-such-command
 try not-executable shared-msr report -- /proc/version
 try no-cpu shared-msr guest --cpu 77
-try unwritable shared-msr report --duration 200ms --output /no/such/folder/report.json
+try unwritable shared-msr report --output /no/such/folder/report.json -- touch /tmp/was-run
+try was-run test -e /tmp/was-run
+try full shared-msr report --output /dev/full -- sh -c 'exit 7'
+
+# Last: after these the kernel refuses new kprobes (ENODEV) until it is booted again.
+echo 0 >/sys/kernel/debug/kprobes/enabled
+obstacle kprobes-off
+echo 1 >/sys/kernel/debug/kprobes/enabled
+echo 0 >/proc/sys/kernel/ftrace_enabled
+obstacle ftrace-off

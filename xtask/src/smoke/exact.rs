@@ -11,6 +11,7 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
     mixed(checks, sections)?;
     in_kernel(checks, sections)?;
     equal(checks, sections)?;
+    running(checks, sections)?;
     output(checks, sections)
 }
 
@@ -83,6 +84,22 @@ fn equal(checks: &mut Checks, sections: &Sections) -> Result<()> {
     let table = sections.text("equal-table.out")?;
     checks.equal("equal: exit status of the table", sections.number("equal-table.status")?, 0);
     checks.check("equal: the table says so plainly", table.contains("are the host's own"), first_line(table));
+    Ok(())
+}
+
+/// A guest that was running before the measurement and goes on after it.
+fn running(checks: &mut Checks, sections: &Sections) -> Result<()> {
+    for run in 1..=3 {
+        let report = sections.json(&format!("running-{run}.out"))?;
+        let (deferred, performed) = (report.number("/totals/deferred")?, report.number("/totals/performed")?);
+        let (exits, returns) = (report.number("/totals/exits")?, report.number("/totals/userspace_exits")?);
+        let seen = format!("{exits} exits, {returns} returns, {deferred} deferred, {performed} performed");
+        checks.check("running guest: there is something to count", performed > 100, &seen);
+        // One restore, or one return, may belong to an exit right before the start.
+        checks.check("running guest: no restore without its exit", performed <= deferred + 1, &seen);
+        checks.check("running guest: no return to the VMM without its exit", returns <= exits + 1, &seen);
+        checks.check("running guest: reconciled", report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
+    }
     Ok(())
 }
 

@@ -28,6 +28,17 @@ try nothing shared-msr report --duration 200ms
 try passed-on shared-msr report -- sh -c 'exit 7'
 try killed shared-msr report -- sh -c 'kill -9 $$'
 
+# A guest that was there before: every restore has an exit to user space before it, so all kinds of events must be counted
+# from the same moment on.
+shared-msr guest --outs 1000000000 --cpuids 0 --tsc-aux 0xabc >/dev/null 2>&1 &
+guest=$!
+sleep 1
+for run in 1 2 3; do
+    try "running-$run" shared-msr report --format json --duration 300ms
+done
+kill -TERM $guest
+wait $guest
+
 try kernel-log shared-msr report --kernel-log --format json -- shared-msr guest --outs 20 --tsc-aux 0xabc
 
 # Ctrl-C, without and with a command that does not end by itself. The shell starts background jobs with SIGINT ignored, as

@@ -39,6 +39,13 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
     checks.check("attached inside: reconciled", report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
     checks.check("attached inside: nothing lost", report.all_zero("/lost")?, &report.at("/lost")?.to_string());
 
+    let busy = sections.json("busy.out")?;
+    let (deferred, performed) = (busy.number("/totals/deferred")?, busy.number("/totals/performed")?);
+    let seen = format!("{deferred} deferred, {performed} performed");
+    checks.check("two busy CPUs: no restore without its exit", performed > 100 && performed <= deferred + 2, &seen);
+    checks.check("two busy CPUs: reconciled", busy.is_true("/reconciled")?, &busy.at("/violations")?.to_string());
+    checks.check("two busy CPUs: nothing lost", busy.all_zero("/lost")?, &busy.at("/lost")?.to_string());
+
     let pinned = sections.json("pinned.out")?;
     checks.equal("pinned to CPU 1: performed = 100 KVM_RUN + 1", pinned.number("/totals/performed")?, 101);
     checks.check("pinned to CPU 1: reconciled", pinned.is_true("/reconciled")?, &pinned.at("/violations")?.to_string());

@@ -25,5 +25,15 @@ start_guest --cpuids 1
 try attached-inside taskset 1 shared-msr report --kernel-log --format json --duration 2
 end_guest busy-guest
 
+# Two busy CPUs at once.
+shared-msr guest --outs 1000000000 --cpuids 3 --cpu 0 --tsc-aux 0xabc >/dev/null 2>&1 &
+first=$!
+shared-msr guest --outs 1000000000 --cpuids 3 --cpu 1 --tsc-aux 0xdef >/dev/null 2>&1 &
+second=$!
+sleep 2
+try busy shared-msr report --format json --duration 2
+kill -TERM $first $second
+wait $first $second
+
 # From outside to outside, on CPU 1 alone.
 try pinned taskset 1 shared-msr report --format json -- shared-msr guest --cpu 1 --outs 100 --cpuids 10 --tsc-aux 0xabc

@@ -15,7 +15,7 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         checks.check(&format!("SIG{signal}: descriptors of programs are seen while measuring"), !descriptors.is_empty(), "");
         let programs = sections.text(&format!("during-{signal}.programs"))?;
         checks.check(
-            &format!("SIG{signal}: the kernel lists four programs while measuring"),
+            &format!("SIG{signal}: the kernel lists the four programs and the reader of its memory"),
             programs.contains(" 5 programs"),
             programs,
         );

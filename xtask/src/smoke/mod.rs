@@ -68,6 +68,9 @@ fn boot(scenario: &Scenario) -> Result<Sections> {
     if let Some(problem) = captured.run.problem {
         bail!("{problem} {errors}");
     }
+    if captured.run.status != 0 {
+        bail!("the script ends with status {}: {errors}", captured.run.status);
+    }
     if !errors.trim().is_empty() {
         bail!("the script complains: {errors}");
     }

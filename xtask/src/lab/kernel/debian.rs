@@ -48,6 +48,11 @@ fn download(series: &str, to: &Path) -> Result<PathBuf> {
 
 /// Downloads the newest package that apt knows and can get.
 fn newest(series: &str, to: &Path) -> Result<PathBuf> {
+    if !process::on_path("apt-get") {
+        bail!(
+            "Debian's kernels are fetched with apt, which is not here; use --kernel with a folder that has a kernel and its KVM modules"
+        );
+    }
     let known = process::stdout(Command::new("apt-cache").args(["pkgnames", &format!("linux-image-{series}.")]))
         .map_err(|error| Error::msg(no_kernel(series, &format!("{error:#}"))))?;
     let mut reason = "apt knows no such package".to_owned();

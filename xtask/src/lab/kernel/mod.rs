@@ -100,13 +100,16 @@ fn images(folder: &Path) -> Result<Vec<String>> {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut found: Vec<String> = entries
-        .flatten()
-        // `vmlinuz` and `vmlinuz.old` are often links to the real ones.
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()))
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with("vmlinuz") || name == "bzImage")
-        .collect();
+    let (mut files, mut links) = (Vec::new(), Vec::new());
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let is_image = (name.starts_with("vmlinuz") || name == "bzImage") && !name.ends_with(".old");
+        if is_image && entry.path().is_file() {
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) { &mut links } else { &mut files }.push(name);
+        }
+    }
+    // `vmlinuz` is often a link to the real one beside it.
+    let mut found = if files.is_empty() { links } else { files };
     found.sort();
     Ok(found)
 }

@@ -21,11 +21,11 @@ pub(in crate::lab) struct Module {
 /// The modules anywhere below a folder.
 #[derive(Debug)]
 pub(super) struct ModuleFolder {
-    paths: BTreeMap<String, PathBuf>,
+    paths: BTreeMap<String, Vec<PathBuf>>,
 }
 
 impl ModuleFolder {
-    /// Looks for modules below a folder, without following links.
+    /// Looks for modules below a folder, without following links to folders.
     pub(super) fn below(folder: &Path) -> Result<Self> {
         let mut paths = BTreeMap::new();
         let mut folders = vec![folder.to_owned()];
@@ -36,19 +36,32 @@ impl ModuleFolder {
                 let kind = entry.file_type()?;
                 if kind.is_dir() {
                     folders.push(entry.path());
-                } else if let Some(name) = entry.file_name().to_str().and_then(module_name).filter(|_| kind.is_file()) {
-                    paths.insert(name, entry.path());
+                } else if let Some(name) = entry.file_name().to_str().and_then(module_name).filter(|_| entry.path().is_file()) {
+                    paths.entry(name).or_insert_with(Vec::new).push(fs::canonicalize(entry.path())?);
                 }
             }
         }
         Ok(Self { paths })
     }
 
+    /// The file of a module, if there is one. Which of several would match the kernel, their names do not tell.
+    fn only(&self, name: &str) -> Result<Option<&Path>> {
+        let Some(paths) = self.paths.get(name) else { return Ok(None) };
+        match paths.iter().find(|path| **path != paths[0]) {
+            None => Ok(Some(&paths[0])),
+            Some(other) => bail!(
+                "there are two modules {name}, {} and {}: name a folder with one kernel's modules",
+                paths[0].display(),
+                other.display()
+            ),
+        }
+    }
+
     /// These modules and all they depend on, in the order of loading, but for those that are not here.
     pub(super) fn closure(&self, wanted: &[&str]) -> Result<Vec<Module>> {
         let mut contents = BTreeMap::new();
         let order = order::loading_order(wanted, &mut |name| {
-            let Some(path) = self.paths.get(name) else { return Ok(None) };
+            let Some(path) = self.only(name)? else { return Ok(None) };
             let content = read(path)?;
             let dependencies = order::dependencies(&content);
             contents.insert(name.to_owned(), content);
