@@ -2,10 +2,10 @@
 
 pub mod cpu_list;
 pub mod host;
+pub mod kprobes;
 pub mod layout;
 pub mod msr;
 pub mod rights;
 pub mod structure;
-pub mod switches;
 pub mod symbols;
 pub mod tables;

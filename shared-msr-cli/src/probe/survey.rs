@@ -7,10 +7,10 @@ use super::peek::Peek;
 use crate::{
     kernel::{
         host::{self, Host, Vendor},
+        kprobes,
         layout::{KnownLayout, Layout},
         rights,
         structure::Structure,
-        switches,
         symbols::{CLOSER, ListSymbols, Symbols},
         tables::{self, Memory as _, Slot},
     },
@@ -107,14 +107,14 @@ impl Survey {
         let vendor = vendor?;
         self.setter = self.keep("setter", symbols.setter(), |name| (*name).to_owned());
         let closer = self.keep("closer", symbols.closer(), |_| CLOSER.to_owned());
+        let kprobes = self.keep("kprobes", kprobes::check(), Clone::clone);
         let variables = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let variables = self.keep("variables", variables(), |_| "the list of MSRs and the per-CPU structures".to_owned());
-        let switches = self.keep("switches", switches::check(), Clone::clone);
         let layout = KnownLayout::read(symbols.kvm_is_module());
         let (host, setter, closer) = (host?, self.setter?, closer?);
         let (list, structures, offsets) = variables?;
         rights?;
-        switches?;
+        kprobes?;
 
         let peek = self.keep("memory", Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
         let list = self.keep("list", read_list(&peek, list, vendor), |list| describe_list(list))?;

@@ -1,11 +1,15 @@
-//! Switches with which an administrator turns off kprobes while they stay attached: they would never fire, and a measurement
-//! would be silently empty.
+//! Whether this kernel has kprobes, and whether they fire.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::obstacle::Obstacle;
 
-/// The file, and what to do when it holds 0.
+/// Any one of these is enough to attach a kprobe: perf's (since 4.17), or tracefs where it is mounted.
+const INTERFACES: [&str; 3] =
+    ["/sys/bus/event_source/devices/kprobe", "/sys/kernel/tracing/kprobe_events", "/sys/kernel/debug/tracing/kprobe_events"];
+
+/// Switches with which an administrator turns kprobes off while they stay attached: they would never fire, and a
+/// measurement would be silently empty. The file, and what to do when it holds 0.
 const SWITCHES: [(&str, &str); 2] = [
     // kernel/kprobes.c; there only where debugfs is mounted.
     ("/sys/kernel/debug/kprobes/enabled", "echo 1 > /sys/kernel/debug/kprobes/enabled"),
@@ -13,8 +17,14 @@ const SWITCHES: [(&str, &str); 2] = [
     ("/proc/sys/kernel/ftrace_enabled", "sysctl kernel.ftrace_enabled=1"),
 ];
 
-/// Whether kprobes fire, as far as the switches that can be read tell.
+/// Whether there are kprobes, and whether they fire, as far as the switches that can be read tell.
 pub fn check() -> Result<String, Obstacle> {
+    if !INTERFACES.iter().any(|interface| Path::new(interface).exists()) {
+        return Err(Obstacle::new(
+            "this kernel has no kprobes, so KVM's functions cannot be observed",
+            "use a kernel with CONFIG_KPROBES and CONFIG_KPROBE_EVENTS (every distribution's)",
+        ));
+    }
     judge(|file| fs::read_to_string(file).ok())
 }
 
