@@ -188,7 +188,8 @@ pub(crate) fn find_linker(workspace: &Path) -> Option<PathBuf> {
     })
 }
 
-fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
+/// The files of this name in the folders of PATH, in their order.
+pub(crate) fn on_path(program: &str) -> impl Iterator<Item = PathBuf> {
     let folders: Vec<PathBuf> =
         env::var_os("PATH").as_ref().map(|path: &OsString| env::split_paths(path).collect()).unwrap_or_default();
     let program = program.to_owned();

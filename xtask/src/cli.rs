@@ -50,7 +50,7 @@ struct LabArgs {
     host: Host,
 
     /// A Debian kernel series such as 6.12 or 6.1, or a folder with a kernel of your own and its KVM modules.
-    #[arg(long, value_name = "SERIES|DIR", default_value = "6.12")]
+    #[arg(long, value_name = "SERIES|DIR", default_value = lab::DEFAULT_KERNEL)]
     kernel: KernelChoice,
 
     /// CPUs of the emulated host.
@@ -58,7 +58,7 @@ struct LabArgs {
     smp: u32,
 
     /// Give up after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = lab::DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
     /// One virtual nanosecond per instruction: times become exact instruction counts.

@@ -9,7 +9,7 @@ mod object;
 #[path = "../../shared-msr-cli/build/tool_chain.rs"]
 mod tool_chain;
 
-pub(crate) use tool_chain::{Compiler, LINKER_SERIES, ToolChain, find_linker};
+pub(crate) use tool_chain::{Compiler, LINKER_SERIES, ToolChain, find_linker, on_path};
 
 use crate::{process, workspace};
 

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Error, Result, bail};
 
+use crate::ebpf;
+
 /// The cargo that runs us, so that the same tool chain builds everything.
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
@@ -14,7 +16,7 @@ pub(crate) fn cargo() -> Command {
 
 /// Whether a program of this name is on the PATH.
 pub(crate) fn on_path(program: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    ebpf::on_path(program).next().is_some()
 }
 
 /// Runs a command whose output the user should see.

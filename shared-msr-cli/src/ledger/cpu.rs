@@ -34,7 +34,10 @@ impl CpuLedger {
         let mut state = sample.state;
         let mut unsettled_exits = 0;
         match &sample.structure {
-            Some(structure) => settle_with(&mut state, structure, slots),
+            Some(structure) => {
+                place(&mut state, structure);
+                state.observe(shape(slots));
+            }
             // The fields of a torn copy are of different moments: nothing can be concluded from them.
             None if sample.torn => {}
             None if state.known == 0 => unsettled_exits = state.exits,
@@ -84,13 +87,17 @@ impl CpuLedger {
     }
 }
 
-/// Hands the structure to the programs' own accounting, in the place where they keep their copy.
-fn settle_with(state: &mut CpuState, structure: &Structure, slots: usize) {
+/// Puts the structure where the programs keep their copy, for their own accounting.
+pub(super) fn place(state: &mut CpuState, structure: &Structure) {
     state.structure[DOCUMENTED.registered / 8] = u64::from(structure.registered);
     for (slot, value) in structure.values.iter().enumerate() {
         let word = DOCUMENTED.values / 8 + 2 * slot;
         state.structure[word] = value.host;
         state.structure[word + 1] = value.curr;
     }
-    state.observe(Shape { slots: slots as u64, registered: DOCUMENTED.registered as u64, values: DOCUMENTED.values as u64 });
+}
+
+/// Where [`place`] puts the fields.
+pub(super) const fn shape(slots: usize) -> Shape {
+    Shape { slots: slots as u64, registered: DOCUMENTED.registered as u64, values: DOCUMENTED.values as u64 }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 use shared_msr_common::{CpuState, accounting::Shape};
 
-use super::{Counts, Ledger};
+use super::{
+    Counts, Ledger,
+    cpu::{place, shape},
+};
 use crate::{
     kernel::{
-        layout::DOCUMENTED,
         structure::{Structure, Value},
         tables::Slot,
     },
@@ -17,7 +19,7 @@ use crate::{
 };
 
 const SLOTS: usize = 3;
-const SHAPE: Shape = Shape { slots: SLOTS as u64, registered: DOCUMENTED.registered as u64, values: DOCUMENTED.values as u64 };
+const SHAPE: Shape = shape(SLOTS);
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
@@ -96,21 +98,14 @@ impl Kvm {
 
 /// What the kernel-side programs do at the entry of the event's function, before KVM acts.
 fn probe(state: &mut CpuState, kvm: &Kvm, event: Event) {
-    let copy = |state: &mut CpuState| {
-        state.structure[DOCUMENTED.registered / 8] = u64::from(kvm.registered);
-        for (slot, value) in kvm.values.iter().enumerate() {
-            state.structure[DOCUMENTED.values / 8 + 2 * slot] = value.host;
-            state.structure[DOCUMENTED.values / 8 + 2 * slot + 1] = value.curr;
-        }
-    };
     match event {
         Event::Set { slot, value, .. } => {
-            copy(state);
+            place(state, &kvm.structure());
             state.observe(SHAPE);
             state.set(SHAPE, slot as u64, value, u64::MAX);
         }
         Event::UserReturn if kvm.registered => {
-            copy(state);
+            place(state, &kvm.structure());
             state.observe(SHAPE);
             assert!(state.close(SHAPE.slots));
         }

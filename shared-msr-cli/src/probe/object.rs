@@ -33,6 +33,11 @@ pub fn load(globals: Globals) -> Result<Ebpf, Obstacle> {
         .map_err(|error| refused("the maps of the BPF programs", &error))
 }
 
+/// The obstacle for a map or program that the object should have.
+pub fn missing(what: &str) -> Obstacle {
+    Obstacle::new(format!("the embedded BPF object has no {what}"), "build shared-msr anew")
+}
+
 /// The obstacle for an error of aya.
 pub fn refused(what: &str, error: &dyn std::error::Error) -> Obstacle {
     let mut reasons = Vec::new();

@@ -29,11 +29,11 @@ impl Peek {
     pub fn load() -> Result<Self, Obstacle> {
         // The globals concern other programs of the object, which are not loaded.
         let mut bpf = object::load(Globals { slots: MAX_SLOTS, layout: DOCUMENTED, kernel_log: false })?;
-        let map = bpf.take_map("PEEK").ok_or_else(|| missing("map PEEK"))?;
+        let map = bpf.take_map("PEEK").ok_or_else(|| object::missing("map PEEK"))?;
         let buffer = Array::try_from(map).map_err(|error| object::refused("the map PEEK", &error))?;
         let program: &mut RawTracePoint = bpf
             .program_mut(PROGRAM)
-            .ok_or_else(|| missing(PROGRAM))?
+            .ok_or_else(|| object::missing(PROGRAM))?
             .try_into()
             .map_err(|error| object::refused(PROGRAM, &error))?;
         program.load().map_err(|error| object::refused("a program that reads kernel memory", &error))?;
@@ -43,7 +43,7 @@ impl Peek {
 
 impl Memory for Peek {
     fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Obstacle> {
-        let program = self.bpf.program(PROGRAM).ok_or_else(|| missing(PROGRAM))?;
+        let program = self.bpf.program(PROGRAM).ok_or_else(|| object::missing(PROGRAM))?;
         let program: &RawTracePoint = program.try_into().map_err(|error| object::refused(PROGRAM, &error))?;
         let mut options = RawTracePointRunOptions::new();
         options.args[0] = address;
@@ -61,8 +61,4 @@ impl Memory for Peek {
         let buffer = self.buffer.borrow().get(&0, 0).map_err(|error| object::refused("to read the map PEEK", &error))?;
         Ok(buffer.bytes[..length].to_vec())
     }
-}
-
-fn missing(what: &str) -> Obstacle {
-    Obstacle::new(format!("the embedded BPF object has no {what}"), "build shared-msr anew")
 }

@@ -113,9 +113,7 @@ struct Loaded {
 impl Loaded {
     fn load(globals: Globals) -> Result<Self, Obstacle> {
         let mut bpf = object::load(globals)?;
-        let map = bpf
-            .take_map("CPU_STATE")
-            .ok_or_else(|| Obstacle::new("the embedded BPF object has no map CPU_STATE", "build shared-msr anew"))?;
+        let map = bpf.take_map("CPU_STATE").ok_or_else(|| object::missing("map CPU_STATE"))?;
         let state = PerCpuArray::try_from(map).map_err(|error| object::refused("the map of counters", &error))?;
         Ok(Self { bpf, state })
     }
@@ -135,10 +133,7 @@ impl Loaded {
     where
         &'a mut T: TryFrom<&'a mut Program, Error = ProgramError>,
     {
-        let program = self
-            .bpf
-            .program_mut(name)
-            .ok_or_else(|| Obstacle::new(format!("the embedded BPF object has no {name}"), "build shared-msr anew"))?;
+        let program = self.bpf.program_mut(name).ok_or_else(|| object::missing(name))?;
         program.try_into().map_err(|error: ProgramError| object::refused(name, &error))
     }
 

@@ -12,7 +12,7 @@ use crate::{
         rights,
         structure::Structure,
         symbols::{CLOSER, ListSymbols, Symbols},
-        tables::{self, Memory as _, Slot},
+        tables::{self, Slot},
     },
     obstacle::Obstacle,
 };
@@ -110,7 +110,6 @@ impl Survey {
         let kprobes = self.keep("kprobes", kprobes::check(), Clone::clone);
         let variables = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let variables = self.keep("variables", variables(), |_| "the list of MSRs and the per-CPU structures".to_owned());
-        let layout = KnownLayout::read(symbols.kvm_is_module());
         let (host, setter, closer) = (host?, self.setter?, closer?);
         let (list, structures, offsets) = variables?;
         rights?;
@@ -118,6 +117,7 @@ impl Survey {
 
         let peek = self.keep("memory", Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
         let list = self.keep("list", read_list(&peek, list, vendor), |list| describe_list(list))?;
+        let layout = KnownLayout::read(symbols.kvm_is_module());
         let addresses = tables::structure_addresses(&peek, structures, offsets, &host.possible_cpus);
         let checked = addresses.and_then(|addresses| {
             for (cpu, address) in host.possible_cpus.iter().zip(&addresses) {
@@ -167,8 +167,8 @@ fn implausible(cpu: u32, why: &str, layout: &KnownLayout) -> Obstacle {
 fn check_structure(peek: &Peek, address: u64, layout: Layout, slots: usize, closer: u64) -> Result<(), String> {
     let mut verdict = Ok(());
     for _ in 0..10 {
-        let bytes = peek.read(address, Structure::length(layout)).map_err(|obstacle| obstacle.problem)?;
-        verdict = Structure::parse(&bytes, layout).ok_or_else(|| "it is too short".to_owned())?.check(slots, closer);
+        let structure = tables::read_structure(peek, address, layout).map_err(|obstacle| obstacle.problem)?;
+        verdict = structure.check(slots, closer);
         if verdict.is_ok() {
             break;
         }

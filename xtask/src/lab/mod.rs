@@ -19,7 +19,7 @@ mod root;
 mod watch;
 
 pub(crate) use kernel::KernelChoice;
-pub(crate) use options::{Host, LabFile, LabOptions};
+pub(crate) use options::{DEFAULT_KERNEL, DEFAULT_TIMEOUT, Host, LabFile, LabOptions};
 
 use crate::{product, scratch, workspace};
 use kernel::Kernel;

@@ -66,6 +66,11 @@ impl FromStr for LabFile {
     }
 }
 
+/// The kernel series where none is named.
+pub(crate) const DEFAULT_KERNEL: &str = "6.12";
+/// How many seconds a run may take where nothing else is said.
+pub(crate) const DEFAULT_TIMEOUT: u64 = 120;
+
 /// One run in the lab.
 #[derive(Clone, Debug)]
 pub(crate) struct LabOptions {
@@ -92,9 +97,9 @@ impl LabOptions {
     pub(crate) fn new<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
         Self {
             host: Host::Amd,
-            kernel: KernelChoice::Series("6.12".to_owned()),
+            kernel: KernelChoice::Series(DEFAULT_KERNEL.to_owned()),
             smp: 1,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_secs(DEFAULT_TIMEOUT),
             icount: false,
             files: Vec::new(),
             load_modules: true,
