@@ -18,11 +18,14 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Installs packages, but for those that apt does not know.
+///
+/// apt's lists are brought up to date first: a list that is months old names packages that are gone from the server, or,
+/// worse, installs a version too old to be of use.
 pub(super) fn install(packages: &[&str]) -> Result<()> {
-    let mut updated = false;
-    if !packages.iter().all(|package| is_known(package)) {
-        update()?;
-        updated = true;
+    println!("setup: updating apt's list of packages");
+    if let Err(error) = process::run(Command::new("apt-get").args(["-qq", "update"])) {
+        // One source of many may be out of reach. If it is the one that matters, installing says so.
+        println!("setup: going on with the lists there are, because they could not all be updated: {error:#}");
     }
     let (known, unknown): (Vec<&str>, Vec<&str>) = packages.iter().partition(|package| is_known(package));
     for package in unknown {
@@ -31,23 +34,12 @@ pub(super) fn install(packages: &[&str]) -> Result<()> {
     if known.is_empty() {
         return Ok(());
     }
-    let mut result = process::run(&mut install_command(&known));
-    if result.is_err() && !updated {
-        // The list of packages may be so old that they are gone from the server.
-        update()?;
-        result = process::run(&mut install_command(&known));
-    }
-    result.context("the packages could not be installed")
+    process::run(&mut install_command(&known)).context("the packages could not be installed")
 }
 
 /// Whether apt's list of packages has it.
 pub(super) fn is_known(package: &str) -> bool {
     process::succeeds(Command::new("apt-cache").args(["show", package]))
-}
-
-fn update() -> Result<()> {
-    println!("setup: updating apt's list of packages");
-    process::run(Command::new("apt-get").args(["-qq", "update"]))
 }
 
 fn install_command(packages: &[&str]) -> Command {
