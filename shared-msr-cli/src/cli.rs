@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{guest::TscAux, kernel::cpu_list};
+use crate::{guest::TscAux, kernel::cpu_list, probe::ladder::ProbeChoice};
 
 /// Shows which restores of host MSR values KVM put off, and which it really performed.
 ///
@@ -14,6 +14,9 @@ use crate::{guest::TscAux, kernel::cpu_list};
 #[derive(Debug, Parser)]
 #[command(name = "shared-msr", version, max_term_width = 110)]
 pub struct Cli {
+    /// Say on standard error which hooks could not be had, and why
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -27,7 +30,7 @@ pub enum Command {
     /// Print the kernel's own tables: the list of MSRs, and each CPU's host and current values
     Inspect(InspectArguments),
     /// Say what this host allows, which hooks will be used, and what to change
-    Doctor,
+    Doctor(DoctorArguments),
     /// Run a tiny guest that makes a known number of exits, as a known load
     Guest(GuestArguments),
 }
@@ -76,6 +79,13 @@ pub struct ReportArguments {
     /// Write the report to this file; COMMAND then keeps its standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Observe sets and closes by this kind of hook, and fail if it is not to be had
+    #[arg(long, value_enum, default_value = "auto")]
+    pub probe: ProbeChoice,
+    /// Count WRMSRs by the kernel's own tracepoint as well, and fail if any number differs. Costs a little on every WRMSR of
+    /// the host
+    #[arg(long)]
+    pub verify: bool,
     /// Show messages of the kernel-side programs on standard error: a dirty set read anew, an implausible structure
     #[arg(long)]
     pub kernel_log: bool,
@@ -95,6 +105,14 @@ pub struct InspectArguments {
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
     pub format: TableFormat,
+}
+
+/// `shared-msr doctor`
+#[derive(Args, Debug)]
+pub struct DoctorArguments {
+    /// Try only this kind of hook for sets and closes
+    #[arg(long, value_enum, default_value = "auto")]
+    pub probe: ProbeChoice,
 }
 
 /// A list of CPUs from the command line.

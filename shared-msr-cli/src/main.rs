@@ -10,11 +10,11 @@ use shared_msr::{
 };
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
-        Ok(cli) => cli.command,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
         Err(error) => return refuse(&error),
     };
-    match commands::run(command) {
+    match commands::run(&cli) {
         Ok(status) => status,
         Err(error) => {
             notice(format_args!("shared-msr: {error:#}"));

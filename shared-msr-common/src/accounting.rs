@@ -13,7 +13,27 @@ use crate::{CpuState, MAX_SLOTS, STRUCTURE_BYTES};
 
 const WORDS: usize = STRUCTURE_BYTES / 8;
 
-/// Where the fields are in [`CpuState::structure`], in bytes, and how many slots count.
+/// Which events the programs are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// Calls of the setter and of the restoring function.
+    Calls,
+    /// The WRMSRs alone, each after it was done and before `curr` follows. A close then shows by `registered`, which the
+    /// kernel takes back before it restores (since 4.9, 1650b4ebc99d).
+    Writes,
+}
+
+/// How the setter judges and writes a value of which `mask` leaves bits out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetForm {
+    /// Writes the value with the host's bits outside of the mask, unless `curr` is just that (since 5.5, de1fca5d6e01,
+    /// "do not modify masked bits of shared MSRs").
+    Merged,
+    /// Writes the value as it is, unless `curr` is the same inside of the mask (up to 5.4).
+    Whole,
+}
+
+/// Where the fields are in [`CpuState::structure`], in bytes, how many slots count, and how to take what happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Slots in KVM's list.
@@ -22,6 +42,10 @@ pub struct Shape {
     pub registered: u64,
     /// Offset of `struct { u64 host; u64 curr; } values[]`, a multiple of 8.
     pub values: u64,
+    /// Which events there are.
+    pub watched: Watched,
+    /// What the setter does.
+    pub form: SetForm,
 }
 
 impl Shape {
@@ -64,6 +88,19 @@ pub enum SetOutcome {
     NoSuchSlot,
 }
 
+/// What [`CpuState::write`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// A guest's value was loaded.
+    Set,
+    /// The WRMSR faulted.
+    Failed,
+    /// The host's value was put back.
+    Restored,
+    /// KVM has no such slot, or a restore wrote another value than the host's; counted as lost.
+    Implausible,
+}
+
 impl CpuState {
     /// Accounts everything up to now, from the copy of the kernel's structure in `self.structure`: the outcome of the
     /// write before, and the exits since the event before.
@@ -94,10 +131,22 @@ impl CpuState {
             self.known = 1;
             self.registered_at_start = registered;
             self.dirty_at_start = dirty;
+            if shape.watched == Watched::Writes && registered == 0 && dirty != 0 {
+                // Counting began in the middle of a close.
+                self.registered_at_start = 1;
+                self.windows_closed += 1;
+            }
             observation = Observation::First;
         } else {
             if self.settle_pending(shape) {
                 observation = Observation::Failed;
+            }
+            if shape.watched == Watched::Writes && self.registered == 1 && registered == 0 {
+                self.registered = 0;
+                self.windows_closed += 1;
+                if self.dirty == 0 {
+                    self.clean_closes += 1;
+                }
             }
             if self.registered != registered || self.dirty != dirty {
                 self.unseen_changes += 1;
@@ -125,6 +174,16 @@ impl CpuState {
         }
     }
 
+    /// Marks the copy of the structure as registered. For `user_return_notifier_unregister`, at whose entry the kernel has
+    /// just taken that back (since 4.9).
+    #[inline(always)]
+    pub fn mark_registered(&mut self, shape: Shape) {
+        let word = (shape.registered / 8) as usize;
+        if word < WORDS {
+            self.structure[word] |= 1 << ((shape.registered % 8) * 8);
+        }
+    }
+
     /// Accounts a set at its entry, where `curr` still tells whether a WRMSR will be done. After [`Self::observe`].
     #[inline(always)]
     pub fn set(&mut self, shape: Shape, slot: u64, value: u64, mask: u64) -> SetOutcome {
@@ -133,32 +192,92 @@ impl CpuState {
             return SetOutcome::NoSuchSlot;
         }
         let (host, curr) = self.value(shape, slot);
-        // Since 5.5 (de1fca5d6e01, "do not modify masked bits of shared MSRs").
-        let wanted = (value & mask) | (host & !mask);
+        let (wanted, skipped) = match shape.form {
+            SetForm::Merged => {
+                let wanted = (value & mask) | (host & !mask);
+                (wanted, wanted == curr)
+            }
+            SetForm::Whole => (value, (value ^ curr) & mask == 0),
+        };
         let counters = &mut self.slots[slot as usize];
-        if wanted == curr {
+        if skipped {
             counters.skipped += 1;
             return SetOutcome::Skipped;
         }
-        counters.written += 1;
         self.pending = 1;
         self.pending_slot = slot;
         self.pending_value = wanted;
         self.registered_before = self.registered;
         self.dirty_before = self.dirty;
+        self.load(slot, host, curr, wanted);
+        SetOutcome::Written
+    }
+
+    /// Accounts that `curr` of a slot becomes `wanted`. The slot was checked by the caller.
+    #[inline(always)]
+    fn load(&mut self, slot: u64, host: u64, curr: u64, wanted: u64) {
         let bit = 1 << slot;
-        if wanted == host {
+        let counters = &mut self.slots[slot as usize];
+        counters.written += 1;
+        if wanted == host && curr != host {
             counters.made_clean += 1;
             self.dirty &= !bit;
-        } else if curr == host {
+        } else if wanted != host && curr == host {
             counters.made_dirty += 1;
             self.dirty |= bit;
         }
+        self.expected |= bit;
         if self.registered == 0 {
             self.registered = 1;
             self.windows_opened += 1;
         }
-        SetOutcome::Written
+    }
+
+    /// Accounts a WRMSR of which neither the set nor the close was seen. After [`Self::observe`].
+    #[inline(always)]
+    pub fn write(&mut self, shape: Shape, slot: u64, value: u64, failed: bool) -> WriteOutcome {
+        if slot >= shape.slots || slot >= MAX_SLOTS as u64 {
+            self.implausible += 1;
+            return WriteOutcome::Implausible;
+        }
+        let (host, curr) = self.value(shape, slot);
+        let bit = 1 << slot;
+        if self.registered == 0 && host != curr {
+            // Only in the middle of a close is a slot dirty outside of a window.
+            if value != host {
+                self.implausible += 1;
+                return WriteOutcome::Implausible;
+            }
+            self.slots[slot as usize].performed += 1;
+            self.dirty &= !bit;
+            self.expected |= bit;
+            return WriteOutcome::Restored;
+        }
+        if failed {
+            self.slots[slot as usize].failed += 1;
+            self.expected |= bit;
+            return WriteOutcome::Failed;
+        }
+        self.load(slot, host, curr, value);
+        WriteOutcome::Set
+    }
+
+    /// Notes a WRMSR that the check saw, whoever did it.
+    #[inline(always)]
+    pub fn check(&mut self, slot: u64, failed: bool) {
+        if slot >= MAX_SLOTS as u64 {
+            return;
+        }
+        let bit = 1 << slot;
+        let counters = &mut self.slots[slot as usize];
+        if self.known == 0 && self.expected & bit == 0 {
+            counters.wrmsrs_unpaired += 1;
+        } else if failed {
+            counters.wrmsrs_failed += 1;
+        } else {
+            counters.wrmsrs += 1;
+        }
+        self.expected &= !bit;
     }
 
     /// Accounts a close at its entry, where `host != curr` still stands for each slot about to be restored. After
@@ -175,6 +294,7 @@ impl CpuState {
             }
             self.slots[slot].performed += (self.dirty >> slot) & 1;
         }
+        self.expected |= self.dirty;
         if self.dirty == 0 {
             self.clean_closes += 1;
         }

@@ -36,6 +36,29 @@ pub struct SlotCounters {
     pub made_dirty: u64,
     /// Writes that made a dirty slot clean, because the guest's new value is the host's.
     pub made_clean: u64,
+    /// WRMSRs that the check saw (the tracepoint `msr:write_msr`), without those below.
+    pub wrmsrs: u64,
+    /// WRMSRs that the check saw fault.
+    pub wrmsrs_failed: u64,
+    /// WRMSRs that the check saw before any set or close was accounted on this CPU: those of an event that had begun
+    /// before counting did; all of them where only WRMSRs are counted.
+    pub wrmsrs_unpaired: u64,
+}
+
+impl SlotCounters {
+    /// Nothing counted yet.
+    pub const EMPTY: Self = Self {
+        written: 0,
+        skipped: 0,
+        failed: 0,
+        deferred: 0,
+        performed: 0,
+        made_dirty: 0,
+        made_clean: 0,
+        wrmsrs: 0,
+        wrmsrs_failed: 0,
+        wrmsrs_unpaired: 0,
+    };
 }
 
 /// What one CPU knows and counts: the single value of the per-CPU map.
@@ -78,6 +101,8 @@ pub struct CpuState {
     pub registered_before: u64,
     /// `dirty` before the pending write.
     pub dirty_before: u64,
+    /// Bit per slot whose WRMSR was accounted, but not yet seen by the check.
+    pub expected: u64,
     /// The structure changed between two events without an event that we saw.
     pub unseen_changes: u64,
     /// Events at which the structure could not be read.
@@ -117,11 +142,11 @@ impl CpuState {
         pending_value: 0,
         registered_before: 0,
         dirty_before: 0,
+        expected: 0,
         unseen_changes: 0,
         unreadable: 0,
         implausible: 0,
-        slots: [SlotCounters { written: 0, skipped: 0, failed: 0, deferred: 0, performed: 0, made_dirty: 0, made_clean: 0 };
-            MAX_SLOTS],
+        slots: [SlotCounters::EMPTY; MAX_SLOTS],
         structure: [0; STRUCTURE_BYTES / 8],
         exits: 0,
         userspace_exits: 0,

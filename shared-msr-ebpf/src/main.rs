@@ -2,13 +2,16 @@
 //!
 //! | program | attached to | how often |
 //! |---|---|---|
-//! | `shared_msr_exit` | raw tracepoint `kvm_exit` | every VM-exit of every VM: the hot path |
-//! | `shared_msr_user` | raw tracepoint `kvm_userspace_exit` | every return to the VMM |
-//! | `shared_msr_set` | kprobe on `kvm_set_user_return_msr` or `kvm_set_shared_msr` | per slot and `vcpu_load` |
-//! | `shared_msr_close` | kprobe on `kvm_on_user_return` | per window |
+//! | `shared_msr_exit`, `_classic` | raw or classic tracepoint `kvm_exit` | every VM-exit of every VM: the hot path |
+//! | `shared_msr_user`, `_classic` | raw or classic tracepoint `kvm_userspace_exit` | every return to the VMM |
+//! | `shared_msr_set`, `_fentry` | kprobe or fentry on `kvm_set_user_return_msr` or `kvm_set_shared_msr` | per slot and `vcpu_load` |
+//! | `shared_msr_close`, `_fentry` | kprobe or fentry on `kvm_on_user_return` | per window |
+//! | `shared_msr_unregister_fentry` | fentry on `user_return_notifier_unregister` | per window |
+//! | `shared_msr_write` | raw tracepoint `write_msr`, where none of the functions above can be had | every WRMSR of the host |
+//! | `shared_msr_check` | the same, with `--verify`, and where nothing more can be told | every WRMSR of the host |
 //! | `shared_msr_peek` | nothing: run on demand by user space | at start, at the end, for `inspect` |
 //!
-//! Kprobe programs return 0: any other value makes the kernel's perf code process the event as well.
+//! Kprobe and classic tracepoint programs return 0: any other value makes the kernel's perf code process the event as well.
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 // Inline assembly for BPF is unstable; an empty one serves as a barrier. BPF is built with unstable features anyway.
@@ -26,6 +29,8 @@ mod set;
 mod state;
 #[cfg(target_arch = "bpf")]
 mod userspace_exit;
+#[cfg(target_arch = "bpf")]
+mod write;
 
 #[cfg(target_arch = "bpf")]
 #[panic_handler]

@@ -6,11 +6,11 @@ use core::{
     ptr::{addr_of_mut, write_volatile},
 };
 
-use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray, programs::ProbeContext};
+use aya_ebpf::{EbpfContext, Global, helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray};
 use aya_log_ebpf::{info, warn};
 use shared_msr_common::{
     CpuState,
-    accounting::{Observation, SetOutcome, Shape},
+    accounting::{Observation, SetForm, SetOutcome, Shape, Watched, WriteOutcome},
 };
 
 /// One value per CPU.
@@ -19,13 +19,28 @@ pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entri
 
 /// How many slots KVM has on this host. All globals are given by user space before the programs are loaded.
 #[unsafe(no_mangle)]
-static SLOTS: Global<u64> = Global::new(0);
+pub(crate) static SLOTS: Global<u64> = Global::new(0);
 /// Offset of `registered` in the kernel's structure, in bytes.
 #[unsafe(no_mangle)]
 static REGISTERED_OFFSET: Global<u64> = Global::new(0);
 /// Offset of `values`, in bytes, a multiple of 8. An element is `{ u64 host; u64 curr; }`: user space checked that.
 #[unsafe(no_mangle)]
 static VALUES_OFFSET: Global<u64> = Global::new(0);
+/// Not 0 where the setter is of the form up to 5.4 ([`SetForm::Whole`]).
+#[unsafe(no_mangle)]
+static SETS_WHOLE: Global<u64> = Global::new(0);
+/// Address of `kvm_on_user_return`; with it KVM's notifier is told from any other.
+#[unsafe(no_mangle)]
+static CLOSER: Global<u64> = Global::new(0);
+
+/// Which function's entry tells of a close.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CloseAt {
+    /// `kvm_on_user_return`.
+    Closer,
+    /// `user_return_notifier_unregister`: anybody may call it, and `registered` is taken back already.
+    Unregister,
+}
 
 /// This CPU's state, marked as being changed; none when nothing is being measured.
 #[inline(always)]
@@ -61,33 +76,61 @@ fn barrier() {
 
 /// Accounts a set of `slot`.
 #[inline(always)]
-pub(crate) fn set(context: &ProbeContext, state: &mut CpuState, slot: u64, value: u64, mask: u64) {
-    if observe(context, state) && state.set(shape(), slot, value, mask) == SetOutcome::NoSuchSlot {
+pub(crate) fn set(context: &impl EbpfContext, state: &mut CpuState, slot: u64, value: u64, mask: u64) {
+    let shape = shape(Watched::Calls);
+    if read(context, state, shape)
+        && observe(context, state, shape)
+        && state.set(shape, slot, value, mask) == SetOutcome::NoSuchSlot
+    {
         warn!(context, "set of slot {}, of which KVM did not tell", slot);
     }
 }
 
 /// Accounts a close of the window whose structure is at `structure`.
 #[inline(always)]
-pub(crate) fn close(context: &ProbeContext, state: &mut CpuState, structure: u64) {
-    if state.structure_address != structure {
-        // KVM was loaded anew, or user space was told another address: the kernel's own argument is right.
-        info!(context, "structure at {:x}, not at {:x}", structure, state.structure_address);
-        state.structure_address = structure;
+pub(crate) fn close(context: &impl EbpfContext, state: &mut CpuState, structure: u64, at: CloseAt) {
+    let shape = shape(Watched::Calls);
+    let before = state.structure_address;
+    state.structure_address = structure;
+    let is_read = read(context, state, shape);
+    if at == CloseAt::Unregister {
+        if is_read && state.structure[0] != CLOSER.load() {
+            // Another user of the kernel's notifiers; upstream has none but KVM.
+            state.structure_address = before;
+            return;
+        }
+        state.mark_registered(shape);
     }
-    if observe(context, state) && !state.close(SLOTS.load()) {
+    if before != structure {
+        // KVM was loaded anew, or user space was told another address: the kernel's own argument is right.
+        info!(context, "structure at {:x}, not at {:x}", structure, before);
+    }
+    if is_read && observe(context, state, shape) && !state.close(SLOTS.load()) {
         warn!(context, "close without a window");
     }
 }
 
-fn shape() -> Shape {
-    Shape { slots: SLOTS.load(), registered: REGISTERED_OFFSET.load(), values: VALUES_OFFSET.load() }
+/// Accounts a WRMSR of `slot`, of which neither the set nor the close was seen.
+#[inline(always)]
+pub(crate) fn write(context: &impl EbpfContext, state: &mut CpuState, slot: u64, value: u64, failed: bool) {
+    let shape = shape(Watched::Writes);
+    if read(context, state, shape)
+        && observe(context, state, shape)
+        && state.write(shape, slot, value, failed) == WriteOutcome::Implausible
+    {
+        warn!(context, "WRMSR of slot {} that KVM's structure does not explain", slot);
+    }
 }
 
-/// Reads the structure and accounts what it tells. False when it could not be had; the loss is counted.
 #[inline(always)]
-fn observe(context: &ProbeContext, state: &mut CpuState) -> bool {
-    let shape = shape();
+fn shape(watched: Watched) -> Shape {
+    let form = if SETS_WHOLE.load() == 0 { SetForm::Merged } else { SetForm::Whole };
+    Shape { slots: SLOTS.load(), registered: REGISTERED_OFFSET.load(), values: VALUES_OFFSET.load(), watched, form }
+}
+
+/// Copies the structure. False when it could not be had; the loss is counted.
+#[inline(always)]
+fn read(context: &impl EbpfContext, state: &mut CpuState, shape: Shape) -> bool {
     if !shape.fits() {
         state.implausible += 1;
         return false;
@@ -98,8 +141,13 @@ fn observe(context: &ProbeContext, state: &mut CpuState) -> bool {
     if result != 0 {
         state.unreadable += 1;
         warn!(context, "structure at {:x} cannot be read: {}", state.structure_address, result);
-        return false;
     }
+    result == 0
+}
+
+/// Accounts what the structure tells. False when it cannot be the structure; the loss is counted.
+#[inline(always)]
+fn observe(context: &impl EbpfContext, state: &mut CpuState, shape: Shape) -> bool {
     match state.observe(shape) {
         Observation::Expected => {}
         Observation::First => {

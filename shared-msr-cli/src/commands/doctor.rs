@@ -9,41 +9,93 @@ use std::{
 use anyhow::Context as _;
 use aya::programs::loaded_programs;
 
-use crate::probe::{
-    probes::{PROGRAM_PREFIX, Probes},
-    survey::{Finding, Survey},
+use crate::{
+    cli::DoctorArguments,
+    obstacle::Obstacle,
+    probe::{
+        probes::{Hooks, Options, PROGRAM_PREFIX, Probes, Sight},
+        survey::{Finding, Survey, Weight},
+        target::Target,
+    },
+    report::number::counted,
 };
-use crate::report::number::counted;
 
 /// Prints every finding; succeeds when `report` would work.
-pub(super) fn run() -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     // Before our own programs are loaded: the kernel frees them some time after we let go of them.
     let asides = asides();
     let survey = Survey::make();
     let mut findings = survey.findings;
-    if survey.hooks_can_be_tried {
-        findings.extend(Probes::try_each(survey.setter));
-    }
-    let obstacles = findings.iter().filter(|finding| finding.outcome.is_err()).count();
-    let mut text = String::new();
-    for finding in findings.iter().chain(&asides) {
-        text += &match &finding.outcome {
-            Ok(found) => format!("ok    {:15} {found}\n", finding.topic),
-            Err(obstacle) => {
-                format!("FAIL  {:15} {}\n      {:15} cure: {}\n", finding.topic, obstacle.problem, "", obstacle.cure)
-            }
-        };
-    }
-    if !survey.hooks_can_be_tried {
+    let hooks = survey.target.map(|target| try_hooks(&target, arguments));
+    let (tried, sight) = hooks.unwrap_or_default();
+    let not_tried = tried.is_empty();
+    findings.extend(tried);
+    let mut text: String = findings.iter().chain(&asides).map(line).collect();
+    if not_tried {
         text += &format!("-     {:15} not tried, because of what is missing above\n", "hooks");
     }
-    text += &match obstacles {
-        0 => "\n`shared-msr report` works on this host.\n".to_owned(),
-        1 => "\n`shared-msr report` does not work on this host: see the line with FAIL.\n".to_owned(),
+    let fatal = |finding: &&Finding| finding.weight == Weight::Fatal && finding.outcome.is_err();
+    let obstacles = findings.iter().filter(fatal).count();
+    text += &match (obstacles, sight) {
+        (0, Some(Sight::Split(_))) => "\n`shared-msr report` works on this host.\n".to_owned(),
+        (0, _) => "\n`shared-msr report` counts WRMSRs on this host, but cannot tell loads from restores.\n".to_owned(),
+        (1, _) => "\n`shared-msr report` does not work on this host: see the line with FAIL.\n".to_owned(),
         _ => format!("\n`shared-msr report` does not work on this host: see the {obstacles} lines with FAIL.\n"),
     };
     io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(if obstacles == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn line(finding: &Finding) -> String {
+    let Finding { topic, outcome, weight } = finding;
+    match (outcome, weight) {
+        (Ok(found), _) => format!("ok    {topic:15} {found}\n"),
+        (Err(obstacle), weight) => {
+            let verdict = if *weight == Weight::Fatal { "FAIL" } else { "no" };
+            format!("{verdict:5} {topic:15} {}\n      {:15} cure: {}\n", obstacle.problem, "", obstacle.cure)
+        }
+    }
+}
+
+/// Attaches everything as `report` would, and lets go of it again.
+fn try_hooks(target: &Target, arguments: &DoctorArguments) -> (Vec<Finding>, Option<Sight>) {
+    // With the check, so that it is tried as well.
+    let options = Options { choice: arguments.probe, verify: true, kernel_log: false };
+    let probes = match Probes::attach(target, options) {
+        Ok(probes) => probes,
+        Err(obstacle) => return (vec![Finding { topic: "hooks", outcome: Err(obstacle), weight: Weight::Fatal }], None),
+    };
+    let mut findings: Vec<Finding> = probes
+        .refused
+        .iter()
+        .map(|refused| {
+            let mut why = refused.why.clone();
+            why.problem = format!("not by {}: {}", refused.hook, why.problem);
+            Finding { topic: refused.event.name(), outcome: Err(why), weight: Weight::Limit }
+        })
+        .collect();
+    let Hooks { set, close, exit, userspace_exit, check } = &probes.hooks;
+    let taken = [
+        ("set", set.as_deref()),
+        ("close", close.as_deref()),
+        ("exit", Some(exit)),
+        ("userspace exit", Some(userspace_exit)),
+        ("check", check.as_deref()),
+    ];
+    for (topic, hook) in taken {
+        let outcome = hook.map(|hook| format!("by {hook}")).ok_or_else(|| not_seen(target));
+        findings.push(Finding { topic, outcome, weight: Weight::Limit });
+    }
+    (findings, Some(probes.sight))
+}
+
+/// Why sets and closes cannot be told at all.
+fn not_seen(target: &Target) -> Obstacle {
+    let why = target.tables.as_ref().err().map_or("", |obstacle| obstacle.problem.as_str());
+    Obstacle::new(
+        format!("no function of KVM can be observed, and WRMSRs cannot be told apart: {why}"),
+        "see what is missing above",
+    )
 }
 
 /// What does not stand in the way of a measurement, but is good to know.
@@ -59,7 +111,7 @@ fn asides() -> Vec<Finding> {
     };
     [("guest", guest), ("security", lockdown), ("others", others()), ("built with", env!("SHARED_MSR_BPF_COMPILER").to_owned())]
         .into_iter()
-        .map(|(topic, text)| Finding { topic, outcome: Ok(text) })
+        .map(|(topic, text)| Finding { topic, outcome: Ok(text), weight: Weight::Limit })
         .collect()
 }
 

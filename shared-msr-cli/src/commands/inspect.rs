@@ -11,24 +11,25 @@ use serde::Serialize;
 use crate::{
     cli::{InspectArguments, TableFormat},
     kernel::{structure::Structure, tables::Slot},
-    probe::survey::Target,
+    probe::target::{Tables, Target},
     report::columns,
 };
 
 /// Prints the list of MSRs, and each CPU's values.
 pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
     let target = Target::find()?;
+    let tables = target.tables()?;
     let here = stay()?;
     let mut cpus = Vec::new();
     let wanted = arguments.cpu.as_ref().map_or(&target.host.online_cpus, |list| &list.0);
     for cpu in wanted {
         let position = target.host.possible_cpus.iter().position(|possible| possible == cpu);
         let position = position.ok_or_else(|| anyhow!("this host has no CPU {cpu}; see /sys/devices/system/cpu/possible"))?;
-        cpus.push((*cpu, target.read_structure(target.structures[position])?));
+        cpus.push((*cpu, tables.read_structure(tables.structures[position])?));
     }
     let text = match arguments.format {
-        TableFormat::Table => table(&target.list, &cpus, here),
-        TableFormat::Json => serde_json::to_string(&document(&target, &cpus, here)).context("cannot write JSON")? + "\n",
+        TableFormat::Table => table(&tables.list, &cpus, here),
+        TableFormat::Json => serde_json::to_string(&document(&target, tables, &cpus, here)).context("cannot write JSON")? + "\n",
     };
     io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
@@ -115,7 +116,7 @@ struct ValuePart<'a> {
     dirty: bool,
 }
 
-fn document<'a>(target: &'a Target, cpus: &[(u32, Structure)], here: u32) -> Document<'a> {
+fn document<'a>(target: &'a Target, tables: &'a Tables, cpus: &[(u32, Structure)], here: u32) -> Document<'a> {
     let value = |structure: &Structure, slot: &'a Slot| {
         let value = structure.values[slot.slot];
         ValuePart { slot: slot.slot, name: &slot.name, host: value.host, curr: value.curr, dirty: value.host != value.curr }
@@ -123,12 +124,12 @@ fn document<'a>(target: &'a Target, cpus: &[(u32, Structure)], here: u32) -> Doc
     let part = |(cpu, structure): &(u32, Structure)| CpuPart {
         cpu: *cpu,
         registered: structure.registered == 1,
-        values: target.list.iter().map(|slot| value(structure, slot)).collect(),
+        values: tables.list.iter().map(|slot| value(structure, slot)).collect(),
     };
     Document {
         schema: 1,
         kernel: &target.host.kernel,
-        slots: &target.list,
+        slots: &tables.list,
         own_cpu: here,
         own_cpu_note: own_cpu(here),
         cpus: cpus.iter().map(part).collect(),

@@ -10,14 +10,14 @@ mod signals;
 
 use std::process::ExitCode;
 
-use crate::cli::Command;
+use crate::cli::{Cli, Command};
 
 /// Runs a command and says with which status to exit: 0 done, 1 failed; `report -- COMMAND` exits with COMMAND's.
-pub fn run(command: Command) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Report(arguments) => report::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Doctor => doctor::run(),
-        Command::Guest(arguments) => guest::run(&arguments),
+pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Report(arguments) => report::run(arguments, cli.verbose),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Guest(arguments) => guest::run(arguments),
     }
 }

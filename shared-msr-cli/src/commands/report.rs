@@ -14,20 +14,26 @@ use crate::{
     cli::{By, ReportArguments, TableFormat},
     ledger::Ledger,
     notice::notice,
-    probe::{kernel_log::KernelLog, probes::Probes, survey::Target},
+    probe::{
+        kernel_log::KernelLog,
+        probes::{Options, Probes, Sight},
+        target::Target,
+    },
     report::{Report, json, table},
     sample::Snapshot,
 };
 
 /// Measures and prints.
-pub(super) fn run(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(measure(arguments))
+    runtime.block_on(measure(arguments, verbose))
 }
 
-async fn measure(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
+async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<ExitCode> {
     let target = Target::find()?;
-    if let Some(why) = &target.layout.without_btf {
+    if let Ok(tables) = &target.tables
+        && let Some(why) = &tables.layout.without_btf
+    {
         notice(format_args!(
             "shared-msr: KVM's structures are read by their documented layout, checked on this host, because {why}"
         ));
@@ -35,7 +41,9 @@ async fn measure(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
     let mut output = Output::open(arguments.output.as_deref())?;
     // From here on Ctrl-C ends the measurement, not the program.
     let mut signals = Signals::listen()?;
-    let mut probes = Probes::attach(&target, arguments.kernel_log)?;
+    let options = Options { choice: arguments.probe, kernel_log: arguments.kernel_log, verify: arguments.verify };
+    let mut probes = Probes::attach(&target, options)?;
+    describe(&probes, &target, verbose);
     let mut command = match arguments.command.as_slice() {
         [] => None,
         command => Some(child::start(command, output.is_file())?),
@@ -53,12 +61,14 @@ async fn measure(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
     if let Some(log) = &mut probes.kernel_log {
         log.flush();
     }
-    let hooks = probes.hooks.clone();
+    let (hooks, refused) = (probes.hooks.clone(), probes.refused.clone());
     // Nothing stays attached while we wait for the command, or for whoever reads what we print.
     drop(probes);
     let shown = snapshot.map_err(anyhow::Error::from).and_then(|snapshot| {
-        let ledger = Ledger::settle(&snapshot, &target.list);
-        let report = Report { host: &target.host, vendor: target.vendor, hooks: &hooks, ledger: &ledger };
+        let ledger = Ledger::settle(&snapshot, &target.msrs());
+        let list_known = target.tables.is_ok();
+        let report =
+            Report { host: &target.host, vendor: target.vendor, hooks: &hooks, refused: &refused, list_known, ledger: &ledger };
         output.write(&render(arguments, &report)?)?;
         if ledger.reconciled() { Ok(()) } else { Err(anyhow!("the books do not reconcile, see the report; please report this")) }
     });
@@ -75,6 +85,25 @@ async fn measure(arguments: &ReportArguments) -> anyhow::Result<ExitCode> {
         notice(format_args!("shared-msr: {error:#}"));
     }
     Ok(ExitCode::from(status))
+}
+
+/// Says on standard error what the report itself has no room for: hooks that could not be had, if that is asked for; what
+/// cannot be told, in any case.
+fn describe(probes: &Probes, target: &Target, verbose: bool) {
+    if verbose {
+        for refused in &probes.refused {
+            notice(format_args!("shared-msr: {} not by {}: {}", refused.event.name(), refused.hook, refused.why));
+        }
+    }
+    if probes.sight == Sight::WritesOnly
+        && let Err(why) = &target.tables
+    {
+        notice(format_args!(
+            "shared-msr: no function of KVM can be observed here and its tables cannot be read ({}), so only WRMSRs are counted, \
+             by whomever: loads and restores cannot be told apart, deferrals not at all",
+            why.problem
+        ));
+    }
 }
 
 /// Why a measurement ends.

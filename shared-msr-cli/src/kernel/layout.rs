@@ -1,9 +1,9 @@
 //! Layout of the kernel's per-CPU structure: `struct kvm_user_return_msrs`, before 5.10 `struct kvm_shared_msrs`.
 
-use std::path::Path;
-
-use btf_rs::{Btf, BtfType, Member, Struct, Type};
+use btf_rs::{Btf, Type};
 use shared_msr_common::{MAX_SLOTS, STRUCTURE_BYTES};
+
+use super::btf::{self, KernelBtf, field};
 
 /// Names of the structure: from 5.10, and before.
 const STRUCTURE_NAMES: [&str; 2] = ["kvm_user_return_msrs", "kvm_shared_msrs"];
@@ -33,32 +33,18 @@ pub struct KnownLayout {
 }
 
 impl KnownLayout {
-    /// Reads the running kernel's BTF; without, takes the documented layout, which the caller has to check against the
-    /// structures themselves ([`super::structure::Structure::check`]).
-    pub fn read(kvm_is_module: bool) -> Self {
-        match from_kernel(Path::new("/sys/kernel/btf"), kvm_is_module) {
+    /// Takes the layout from the running kernel's BTF; without, takes the documented layout, which the caller has to check
+    /// against the structures themselves ([`super::structure::Structure::check`]).
+    pub fn find(btf: &KernelBtf) -> Self {
+        match btf.kvm().and_then(from_btf) {
             Ok(layout) => Self { layout, without_btf: None },
             Err(why) => Self { layout: DOCUMENTED, without_btf: Some(why) },
         }
     }
 }
 
-/// Reads the layout from the BTF files in `folder`; says why it cannot.
-fn from_kernel(folder: &Path, kvm_is_module: bool) -> Result<Layout, String> {
-    let vmlinux_file = folder.join("vmlinux");
-    let vmlinux = Btf::from_file(&vmlinux_file).map_err(|error| format!("{} holds no BTF ({error})", vmlinux_file.display()))?;
-    if !kvm_is_module {
-        return from_btf(&vmlinux);
-    }
-    let file = folder.join("kvm");
-    let kvm = Btf::from_split_file(&file, &vmlinux).map_err(|error| format!("{} holds no BTF ({error})", file.display()))?;
-    from_btf(&kvm)
-}
-
 fn from_btf(btf: &Btf) -> Result<Layout, String> {
-    let types = STRUCTURE_NAMES.iter().filter_map(|name| btf.resolve_types_by_name(name).ok()).flatten();
-    let structure = types.into_iter().find_map(|found| if let Type::Struct(structure) = found { Some(structure) } else { None });
-    let structure = structure.ok_or("KVM's BTF does not describe its per-CPU structure")?;
+    let structure = btf::structure(btf, &STRUCTURE_NAMES).ok_or("KVM's BTF does not describe its per-CPU structure")?;
     let unexpected = |what: &str| format!("KVM's BTF describes an unexpected structure: {what}");
     let (urn, _) = field(btf, &structure, "urn").ok_or_else(|| unexpected("no urn"))?;
     let (registered, _) = field(btf, &structure, "registered").ok_or_else(|| unexpected("no registered"))?;
@@ -72,11 +58,4 @@ fn from_btf(btf: &Btf) -> Result<Layout, String> {
         return Err(unexpected(&format!("urn at {urn}, values at {values}, host at {host:?}, curr at {curr:?}")));
     }
     Ok(Layout { registered, values })
-}
-
-/// Offset in bytes of the member `name`.
-fn field<'a>(btf: &Btf, structure: &'a Struct, name: &str) -> Option<(usize, &'a Member)> {
-    let member =
-        structure.members.iter().find(|member| btf.resolve_name(*member as &dyn BtfType).is_ok_and(|found| found == name))?;
-    Some((member.bit_offset() as usize / 8, member))
 }

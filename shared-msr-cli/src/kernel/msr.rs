@@ -3,7 +3,7 @@
 /// The MSRs that any kernel from 4.4 to 7.3, or PVM, lists (arch/x86/include/asm/msr-index.h; `vmx_uret_msrs_list` in
 /// vmx.c, `tsc_aux_uret_slot` in svm.c).
 const NAMES: [(u32, &str); 8] = [
-    (0x0000_0122, "TSX_CTRL"),
+    (TSX_CTRL, "TSX_CTRL"),
     (0x0000_0174, "SYSENTER_CS"),
     (0xc000_0080, "EFER"),
     (0xc000_0081, "STAR"),
@@ -12,6 +12,14 @@ const NAMES: [(u32, &str); 8] = [
     (0xc000_0084, "SYSCALL_MASK"),
     (0xc000_0103, "TSC_AUX"),
 ];
+
+/// `MSR_IA32_TSX_CTRL`.
+pub const TSX_CTRL: u32 = 0x122;
+
+/// All of them, where KVM's own list cannot be read.
+pub fn known() -> impl Iterator<Item = u32> {
+    NAMES.iter().map(|(index, _)| *index)
+}
 
 /// The name of MSR `index`; the number itself, in hexadecimal, when it has none here.
 pub fn name(index: u32) -> String {

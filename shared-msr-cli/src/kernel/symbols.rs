@@ -6,6 +6,9 @@ use std::{
     io::{self, BufRead, BufReader},
 };
 
+use shared_msr_common::accounting::SetForm;
+
+use super::{msr, tables::Slot};
 use crate::obstacle::Obstacle;
 
 /// The setter: from 5.10, and before (7e34fbd05c63, "Rename "shared_msrs" to "user_return_msrs"").
@@ -109,6 +112,17 @@ impl Symbols {
     /// The restoring function's name and address.
     pub fn closer(&self) -> Result<Symbol, Obstacle> {
         self.first(&[CLOSER]).map(|(_, symbol)| symbol).ok_or_else(|| missing_function(CLOSER))
+    }
+
+    /// How the setter treats masked bits. What changed it (de1fca5d6e01, 5.5) came together with TSX_CTRL in KVM's list
+    /// (c11f83e0626b), also into stable kernels; and the setter's new name is younger than both.
+    pub fn set_form(&self, list: &[Slot]) -> SetForm {
+        let renamed = self.0.contains_key(SETTERS[0]);
+        if renamed || list.is_empty() || list.iter().any(|slot| slot.index == msr::TSX_CTRL) {
+            SetForm::Merged
+        } else {
+            SetForm::Whole
+        }
     }
 
     /// Whether KVM is a module here, rather than part of vmlinux.

@@ -1,89 +1,115 @@
 //! The books of one CPU.
 
-use shared_msr_common::{CpuState, accounting::Shape};
+use shared_msr_common::{
+    CpuState, SlotCounters,
+    accounting::{SetForm, Shape, Watched},
+};
 
 use super::{Counts, Events, Lost};
 use crate::{
     kernel::{layout::DOCUMENTED, structure::Structure},
+    probe::probes::Sight,
     sample::CpuSample,
 };
 
-/// One slot on one CPU.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SlotLedger {
-    pub(super) counts: Counts,
-    pub(super) made_dirty: u64,
-    pub(super) made_clean: u64,
-    pub(super) dirty_at_start: bool,
-    pub(super) dirty_at_end: bool,
-}
-
-/// One CPU.
+/// One CPU, everything settled.
 #[derive(Clone, Debug)]
 pub(super) struct CpuLedger {
     pub(super) cpu: u32,
-    pub(super) events: Events,
-    pub(super) lost: Lost,
-    pub(super) slots: Vec<SlotLedger>,
+    pub(super) state: CpuState,
+    pub(super) sight: Sight,
+    pub(super) checked: bool,
+    unsettled_exits: u64,
+    torn: bool,
 }
 
 impl CpuLedger {
     /// Does what the programs would do at the next event of this CPU: settles the exits since the last one, and the
     /// outcome of the last write.
-    pub(super) fn settle(sample: &CpuSample, slots: usize) -> Self {
+    pub(super) fn settle(sample: &CpuSample, sight: Sight, checked: bool, slots: usize) -> Self {
         let mut state = sample.state;
         let mut unsettled_exits = 0;
-        match &sample.structure {
-            Some(structure) => {
+        match (sight, &sample.structure) {
+            // Nothing is said of dirty slots.
+            (Sight::WritesOnly, _) => {}
+            (Sight::Split(watched), Some(structure)) => {
                 place(&mut state, structure);
-                state.observe(shape(slots));
+                state.observe(shape(slots, watched));
             }
             // The fields of a torn copy are of different moments: nothing can be concluded from them.
-            None if sample.torn => {}
-            None if state.known == 0 => unsettled_exits = state.exits,
-            None => state.settle_exits(slots as u64),
+            (_, None) if sample.torn => {}
+            (_, None) if state.known == 0 => unsettled_exits = state.exits,
+            (_, None) => state.settle_exits(slots as u64),
         }
-        let bit = |mask: u64, slot: usize| mask >> slot & 1 != 0;
-        let slots = (0..slots)
-            .map(|slot| {
-                let counted = &state.slots[slot];
-                SlotLedger {
-                    counts: Counts {
-                        set_written: counted.written,
-                        set_skipped: counted.skipped,
-                        set_failed: counted.failed,
-                        deferred: counted.deferred,
-                        performed: counted.performed,
-                        avoided: counted.deferred.cast_signed() - counted.performed.cast_signed(),
-                    },
-                    made_dirty: counted.made_dirty,
-                    made_clean: counted.made_clean,
-                    dirty_at_start: bit(state.dirty_at_start, slot),
-                    dirty_at_end: bit(state.dirty, slot),
-                }
-            })
-            .collect();
-        Self {
-            cpu: sample.cpu,
-            events: Events {
-                exits: state.exits,
-                userspace_exits: state.userspace_exits,
-                windows_open_at_start: state.registered_at_start,
-                windows_opened: state.windows_opened,
-                windows_closed: state.windows_closed,
-                windows_open_at_end: state.registered,
-                clean_closes: state.clean_closes,
-            },
-            lost: Lost {
-                unseen_changes: state.unseen_changes,
-                unreadable_structures: state.unreadable,
-                implausible_structures: state.implausible,
-                unsettled_exits,
-                torn_samples: u64::from(sample.torn),
-                skipped_runs: None,
-            },
-            slots,
+        Self { cpu: sample.cpu, state, sight, checked, unsettled_exits, torn: sample.torn }
+    }
+
+    /// What `slot` counted.
+    pub(super) fn counts(&self, slot: usize) -> Counts {
+        tell(&self.state.slots[slot], self.sight, self.checked)
+    }
+
+    /// A row that counted nothing, with what these hooks cannot tell unknown.
+    pub(super) fn nothing(sight: Sight, checked: bool) -> Counts {
+        tell(&SlotCounters::EMPTY, sight, checked)
+    }
+
+    /// Whether a guest's value of `slot` was loaded.
+    pub(super) fn loaded(&self, slot: usize) -> Option<bool> {
+        let counted = &self.state.slots[slot];
+        let seen = counted.written + counted.failed > 0 || self.state.dirty_at_start >> slot & 1 != 0;
+        match self.sight {
+            Sight::Split(Watched::Calls) => Some(seen || counted.skipped > 0),
+            // A set that was skipped left no trace.
+            Sight::Split(Watched::Writes) => seen.then_some(true),
+            Sight::WritesOnly => None,
         }
+    }
+
+    /// What is not counted per slot.
+    pub(super) fn events(&self) -> Events {
+        let state = &self.state;
+        let told = |number: u64| matches!(self.sight, Sight::Split(_)).then_some(number);
+        Events {
+            exits: state.exits,
+            userspace_exits: state.userspace_exits,
+            windows_open_at_start: told(state.registered_at_start),
+            windows_opened: told(state.windows_opened),
+            windows_closed: told(state.windows_closed),
+            windows_open_at_end: told(state.registered),
+            clean_closes: told(state.clean_closes),
+        }
+    }
+
+    /// What could not be counted.
+    pub(super) fn lost(&self) -> Lost {
+        Lost {
+            unseen_changes: self.state.unseen_changes,
+            unreadable_structures: self.state.unreadable,
+            implausible_structures: self.state.implausible,
+            unsettled_exits: self.unsettled_exits,
+            torn_samples: u64::from(self.torn),
+            skipped_runs: None,
+        }
+    }
+}
+
+fn tell(counted: &SlotCounters, sight: Sight, checked: bool) -> Counts {
+    let told = |number: u64| matches!(sight, Sight::Split(_)).then_some(number);
+    let checked = |number: u64| checked.then_some(number);
+    Counts {
+        set_written: told(counted.written),
+        set_skipped: (sight == Sight::Split(Watched::Calls)).then_some(counted.skipped),
+        set_failed: told(counted.failed),
+        deferred: told(counted.deferred),
+        performed: told(counted.performed),
+        avoided: told(0).map(|_| counted.deferred.cast_signed() - counted.performed.cast_signed()),
+        wrmsrs: checked(match sight {
+            Sight::Split(_) => counted.wrmsrs,
+            // There is no set or close to pair them with.
+            Sight::WritesOnly => counted.wrmsrs + counted.wrmsrs_unpaired,
+        }),
+        wrmsrs_failed: checked(counted.wrmsrs_failed),
     }
 }
 
@@ -97,7 +123,13 @@ pub(super) fn place(state: &mut CpuState, structure: &Structure) {
     }
 }
 
-/// Where [`place`] puts the fields.
-pub(super) const fn shape(slots: usize) -> Shape {
-    Shape { slots: slots as u64, registered: DOCUMENTED.registered as u64, values: DOCUMENTED.values as u64 }
+/// Where [`place`] puts the fields. The form of the setter does not matter here: only the programs see sets.
+pub(super) const fn shape(slots: usize, watched: Watched) -> Shape {
+    Shape {
+        slots: slots as u64,
+        registered: DOCUMENTED.registered as u64,
+        values: DOCUMENTED.values as u64,
+        watched,
+        form: SetForm::Merged,
+    }
 }

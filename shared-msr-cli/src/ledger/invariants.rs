@@ -1,43 +1,68 @@
 //! What must hold on every CPU (the program checks itself in every report).
 
+use shared_msr_common::SlotCounters;
+
 use super::cpu::CpuLedger;
-use crate::kernel::tables::Slot;
+use crate::{kernel::tables::Slot, probe::probes::Sight};
 
 /// The invariants that do not hold on this CPU, each in a sentence.
 pub(super) fn violations(cpu: &CpuLedger, list: &[Slot]) -> Vec<String> {
+    if cpu.sight == Sight::WritesOnly {
+        // Nothing is claimed that could be wrong.
+        return Vec::new();
+    }
     let mut violations = Vec::new();
     let number = cpu.cpu;
-    let events = &cpu.events;
-    let open = (events.windows_open_at_start + events.windows_opened).checked_sub(events.windows_closed);
-    if open != Some(events.windows_open_at_end) || events.windows_open_at_end > 1 {
+    let state = &cpu.state;
+    let open = (state.registered_at_start + state.windows_opened).checked_sub(state.windows_closed);
+    if open != Some(state.registered) || state.registered > 1 {
         violations.push(format!(
             "CPU {number}: {} windows open at start + {} opened - {} closed is not the {} open at the end",
-            events.windows_open_at_start, events.windows_opened, events.windows_closed, events.windows_open_at_end
+            state.registered_at_start, state.windows_opened, state.windows_closed, state.registered
         ));
     }
-    if events.clean_closes > events.windows_closed {
-        violations.push(format!("CPU {number}: {} clean closes of {} closes", events.clean_closes, events.windows_closed));
+    if state.clean_closes > state.windows_closed {
+        violations.push(format!("CPU {number}: {} clean closes of {} closes", state.clean_closes, state.windows_closed));
     }
-    for (slot, row) in list.iter().zip(&cpu.slots) {
-        let name = &slot.name;
-        let into = u64::from(row.dirty_at_start) + row.made_dirty;
-        let out = row.counts.performed + row.made_clean + u64::from(row.dirty_at_end);
+    for (position, (slot, counted)) in list.iter().zip(&state.slots).enumerate() {
+        let place = format!("CPU {number}, {}", slot.name);
+        let bit = |mask: u64| mask >> position & 1;
+        let into = bit(state.dirty_at_start) + counted.made_dirty;
+        let out = counted.performed + counted.made_clean + bit(state.dirty);
         if into != out {
             violations.push(format!(
-                "CPU {number}, {name}: it became dirty {into} times (at start included), and {out} times clean again or \
-                 still dirty at the end"
+                "{place}: it became dirty {into} times (at start included), and {out} times clean again or still dirty at \
+                 the end"
             ));
         }
-        if row.counts.deferred > events.exits {
-            violations.push(format!("CPU {number}, {name}: {} deferred of {} exits", row.counts.deferred, events.exits));
+        if counted.deferred > state.exits {
+            violations.push(format!("{place}: {} deferred of {} exits", counted.deferred, state.exits));
         }
-        if row.made_dirty + row.made_clean > row.counts.set_written {
-            violations.push(format!("CPU {number}, {name}: more changes than the {} writes", row.counts.set_written));
+        if counted.made_dirty + counted.made_clean > counted.written {
+            violations.push(format!("{place}: more changes than the {} writes", counted.written));
         }
-        if row.counts.performed > events.windows_closed {
-            violations
-                .push(format!("CPU {number}, {name}: {} performed in {} closes", row.counts.performed, events.windows_closed));
+        if counted.performed > state.windows_closed {
+            violations.push(format!("{place}: {} performed in {} closes", counted.performed, state.windows_closed));
+        }
+        if cpu.checked {
+            violations.extend(unlike_the_record(counted, bit(state.expected)).map(|why| format!("{place}: {why}")));
         }
     }
     violations
+}
+
+/// What the kernel's own record of WRMSRs contradicts. `outstanding` is 1 when the CPU was about to do one that is counted
+/// already.
+fn unlike_the_record(counted: &SlotCounters, outstanding: u64) -> Option<String> {
+    let SlotCounters { written, performed, failed, wrmsrs, wrmsrs_failed, wrmsrs_unpaired, .. } = counted;
+    if wrmsrs + wrmsrs_failed + outstanding != written + performed + failed || wrmsrs_failed > failed {
+        return Some(format!(
+            "the kernel's own record has {wrmsrs} WRMSRs and {wrmsrs_failed} that faulted, but {written} were counted as \
+             written, {performed} as performed and {failed} as failed"
+        ));
+    }
+    // One that was on its way when counting began.
+    (*wrmsrs_unpaired > 1).then(|| {
+        format!("the kernel's own record has {wrmsrs_unpaired} WRMSRs on this CPU before any set or close was seen there")
+    })
 }

@@ -7,64 +7,104 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{kernel::tables::Slot, sample::Snapshot};
+use cpu::CpuLedger;
 
-/// What one slot counted, on one CPU or on all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+use crate::{
+    kernel::tables::Slot,
+    probe::probes::Sight,
+    sample::Snapshot,
+};
+
+/// What one slot counted, on one CPU or on all; none for what the hooks in use cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Sets that wrote the MSR (WRMSRs to the guest's value).
-    pub set_written: u64,
+    pub set_written: Option<u64>,
     /// Sets that found the value in hardware already.
-    pub set_skipped: u64,
+    pub set_skipped: Option<u64>,
     /// Sets whose WRMSR faulted.
-    pub set_failed: u64,
+    pub set_failed: Option<u64>,
     /// Exits that happened while the slot was dirty.
-    pub deferred: u64,
+    pub deferred: Option<u64>,
     /// WRMSRs that put the host's value back.
-    pub performed: u64,
+    pub performed: Option<u64>,
     /// `deferred - performed`, never clamped: a window that closes without an exit makes it negative.
-    pub avoided: i64,
+    pub avoided: Option<i64>,
+    /// WRMSRs that the kernel's own tracepoint told of.
+    pub wrmsrs: Option<u64>,
+    /// Those of them that faulted.
+    pub wrmsrs_failed: Option<u64>,
 }
 
 impl Counts {
+    /// Nothing happened, and nothing is unknown.
+    pub const ZERO: Self = Self {
+        set_written: Some(0),
+        set_skipped: Some(0),
+        set_failed: Some(0),
+        deferred: Some(0),
+        performed: Some(0),
+        avoided: Some(0),
+        wrmsrs: Some(0),
+        wrmsrs_failed: Some(0),
+    };
+
     fn add(&mut self, other: &Self) {
-        self.set_written += other.set_written;
-        self.set_skipped += other.set_skipped;
-        self.set_failed += other.set_failed;
-        self.deferred += other.deferred;
-        self.performed += other.performed;
-        self.avoided += other.avoided;
+        self.set_written = sum(self.set_written, other.set_written);
+        self.set_skipped = sum(self.set_skipped, other.set_skipped);
+        self.set_failed = sum(self.set_failed, other.set_failed);
+        self.deferred = sum(self.deferred, other.deferred);
+        self.performed = sum(self.performed, other.performed);
+        self.avoided = self.avoided.zip(other.avoided).map(|(left, right)| left + right);
+        self.wrmsrs = sum(self.wrmsrs, other.wrmsrs);
+        self.wrmsrs_failed = sum(self.wrmsrs_failed, other.wrmsrs_failed);
     }
 }
 
-/// What is not counted per slot, on one CPU or on all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// A sum with something unknown is unknown.
+fn sum(left: Option<u64>, right: Option<u64>) -> Option<u64> {
+    Some(left? + right?)
+}
+
+/// What is not counted per slot, on one CPU or on all; none for what the hooks in use cannot tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Events {
     /// `kvm_exit` events.
     pub exits: u64,
     /// `kvm_userspace_exit` events.
     pub userspace_exits: u64,
     /// Windows that were open when measuring began.
-    pub windows_open_at_start: u64,
+    pub windows_open_at_start: Option<u64>,
     /// Windows opened.
-    pub windows_opened: u64,
+    pub windows_opened: Option<u64>,
     /// Windows closed.
-    pub windows_closed: u64,
+    pub windows_closed: Option<u64>,
     /// Windows open at the end of the measurement.
-    pub windows_open_at_end: u64,
+    pub windows_open_at_end: Option<u64>,
     /// Windows that closed without a dirty slot.
-    pub clean_closes: u64,
+    pub clean_closes: Option<u64>,
 }
 
 impl Events {
+    /// Nothing happened, and nothing is unknown.
+    pub const ZERO: Self = Self {
+        exits: 0,
+        userspace_exits: 0,
+        windows_open_at_start: Some(0),
+        windows_opened: Some(0),
+        windows_closed: Some(0),
+        windows_open_at_end: Some(0),
+        clean_closes: Some(0),
+    };
+
     fn add(&mut self, other: &Self) {
         self.exits += other.exits;
         self.userspace_exits += other.userspace_exits;
-        self.windows_open_at_start += other.windows_open_at_start;
-        self.windows_opened += other.windows_opened;
-        self.windows_closed += other.windows_closed;
-        self.windows_open_at_end += other.windows_open_at_end;
-        self.clean_closes += other.clean_closes;
+        self.windows_open_at_start = sum(self.windows_open_at_start, other.windows_open_at_start);
+        self.windows_opened = sum(self.windows_opened, other.windows_opened);
+        self.windows_closed = sum(self.windows_closed, other.windows_closed);
+        self.windows_open_at_end = sum(self.windows_open_at_end, other.windows_open_at_end);
+        self.clean_closes = sum(self.clean_closes, other.clean_closes);
     }
 }
 
@@ -120,6 +160,8 @@ pub struct MsrRow {
     pub slot: Slot,
     /// Its counts over all CPUs.
     pub counts: Counts,
+    /// Whether KVM loaded a guest's value of it, or tried to, or had at the start; none where that cannot be told.
+    pub loaded: Option<bool>,
 }
 
 /// The books of one measurement.
@@ -127,6 +169,10 @@ pub struct MsrRow {
 pub struct Ledger {
     /// How long it took.
     pub duration: Duration,
+    /// What the hooks in use tell.
+    pub sight: Sight,
+    /// Whether WRMSRs were counted as well.
+    pub checked: bool,
     /// Events over all CPUs.
     pub events: Events,
     /// Sums over all slots and CPUs.
@@ -142,30 +188,52 @@ pub struct Ledger {
 impl Ledger {
     /// Settles a snapshot of a host with this list of MSRs.
     pub fn settle(snapshot: &Snapshot, list: &[Slot]) -> Self {
-        let cpus: Vec<cpu::CpuLedger> = snapshot.cpus.iter().map(|sample| cpu::CpuLedger::settle(sample, list.len())).collect();
+        let settle = |sample| CpuLedger::settle(sample, snapshot.sight, snapshot.checked, list.len());
+        let cpus: Vec<CpuLedger> = snapshot.cpus.iter().map(settle).collect();
         let violations = cpus.iter().flat_map(|cpu| invariants::violations(cpu, list)).collect();
+        let row = |(position, slot): (usize, &Slot)| {
+            let mut counts = Counts::ZERO;
+            cpus.iter().for_each(|cpu| counts.add(&cpu.counts(position)));
+            let loaded = cpus.iter().map(|cpu| cpu.loaded(position)).fold(Some(false), either);
+            MsrRow { slot: slot.clone(), counts, loaded }
+        };
         let mut ledger = Self {
             duration: snapshot.duration,
-            events: Events::default(),
-            totals: Counts::default(),
-            msrs: list.iter().map(|slot| MsrRow { slot: slot.clone(), counts: Counts::default() }).collect(),
+            sight: snapshot.sight,
+            checked: snapshot.checked,
+            events: Events::ZERO,
+            totals: CpuLedger::nothing(snapshot.sight, snapshot.checked),
+            msrs: list.iter().enumerate().map(row).collect(),
             lost: Lost { skipped_runs: snapshot.skipped_runs, ..Lost::default() },
             violations,
         };
         for cpu in &cpus {
-            ledger.events.add(&cpu.events);
-            ledger.lost.add(&cpu.lost);
-            for (row, slot) in ledger.msrs.iter_mut().zip(&cpu.slots) {
-                row.counts.add(&slot.counts);
-                ledger.totals.add(&slot.counts);
-            }
+            ledger.events.add(&cpu.events());
+            ledger.lost.add(&cpu.lost());
+        }
+        for row in &ledger.msrs {
+            ledger.totals.add(&row.counts);
         }
         ledger
+    }
+
+    /// Whether the numbers were compared with the kernel's own record of WRMSRs, and agree with it.
+    pub fn verified(&self) -> bool {
+        self.checked && matches!(self.sight, Sight::Split(_)) && self.reconciled()
     }
 
     /// Whether all invariants hold.
     pub fn reconciled(&self) -> bool {
         self.violations.is_empty()
+    }
+}
+
+/// True when either is true; else unknown when either is unknown.
+fn either(left: Option<bool>, right: Option<bool>) -> Option<bool> {
+    match (left, right) {
+        (Some(true), _) | (_, Some(true)) => Some(true),
+        (Some(false), Some(false)) => Some(false),
+        _ => None,
     }
 }
 

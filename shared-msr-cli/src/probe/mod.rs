@@ -1,7 +1,11 @@
 //! The kernel-side programs: chosen, loaded, attached, read.
 
+mod fentry;
 pub mod kernel_log;
-pub mod object;
-pub mod peek;
+pub mod ladder;
+mod object;
+mod peek;
 pub mod probes;
 pub mod survey;
+mod sys;
+pub mod target;

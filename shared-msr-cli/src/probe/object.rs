@@ -1,60 +1,91 @@
 //! The embedded object with the kernel-side programs.
 
 use aya::{Ebpf, EbpfLoader};
+use shared_msr_common::{MAX_SLOTS, accounting::SetForm};
 
-use crate::{kernel::layout::Layout, obstacle::Obstacle};
+use crate::{
+    kernel::layout::{DOCUMENTED, Layout},
+    obstacle::Obstacle,
+};
 
 /// Compiled by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr.bpf.o"));
 
 /// What the programs have to know of the kernel before they are loaded.
-#[derive(Clone, Copy, Debug)]
-pub struct Globals {
-    /// Number of slots in KVM's list.
-    pub slots: usize,
+#[derive(Clone, Debug)]
+pub(super) struct Globals {
+    /// The MSRs by slot, at most [`MAX_SLOTS`].
+    pub(super) msrs: Vec<u32>,
     /// Layout of the per-CPU structure.
-    pub layout: Layout,
+    pub(super) layout: Layout,
+    /// How the setter treats masked bits.
+    pub(super) form: SetForm,
+    /// Address of `kvm_on_user_return`, 0 when it is not known.
+    pub(super) closer: u64,
     /// Whether the programs send messages on their rare paths.
-    pub kernel_log: bool,
+    pub(super) kernel_log: bool,
+}
+
+impl Globals {
+    /// For programs that ask for none of them.
+    pub(super) fn none() -> Self {
+        Self { msrs: Vec::new(), layout: DOCUMENTED, form: SetForm::Merged, closer: 0, kernel_log: false }
+    }
 }
 
 /// Creates the maps. The programs themselves are verified and loaded one by one by who needs them.
-pub fn load(globals: Globals) -> Result<Ebpf, Obstacle> {
+pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
     // aya_log_common::Level: 0 switches everything off, and the verifier removes the code.
     let log_level = if globals.kernel_log { aya_log::Level::Trace as u8 } else { 0 };
+    let mut msrs = [0_u32; MAX_SLOTS];
+    let slots = globals.msrs.len().min(MAX_SLOTS);
+    msrs[..slots].copy_from_slice(&globals.msrs[..slots]);
     EbpfLoader::new()
         // The programs ask for no relocation, so aya need not read the kernel's BTF.
         .btf(None)
-        .override_global("SLOTS", &(globals.slots as u64), true)
+        .override_global("SLOTS", &(slots as u64), true)
+        .override_global("MSRS", &msrs[..], true)
         .override_global("REGISTERED_OFFSET", &(globals.layout.registered as u64), true)
         .override_global("VALUES_OFFSET", &(globals.layout.values as u64), true)
+        .override_global("SETS_WHOLE", &u64::from(globals.form == SetForm::Whole), true)
+        .override_global("CLOSER", &globals.closer, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
         .map_err(|error| refused("the maps of the BPF programs", &error))
 }
 
 /// The obstacle for a map or program that the object should have.
-pub fn missing(what: &str) -> Obstacle {
+pub(super) fn missing(what: &str) -> Obstacle {
     Obstacle::new(format!("the embedded BPF object has no {what}"), "build shared-msr anew")
 }
 
-/// The obstacle for an error of aya.
-pub fn refused(what: &str, error: &dyn std::error::Error) -> Obstacle {
+/// The obstacle for an error of aya or of the kernel.
+pub(super) fn refused(what: &str, error: &dyn std::error::Error) -> Obstacle {
+    refused_with(what, error, "")
+}
+
+/// The same, with the verifier's log.
+pub(super) fn refused_with(what: &str, error: &dyn std::error::Error, log: &str) -> Obstacle {
     let mut reasons = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        // The verifier's log runs to thousands of lines; its last line of substance says what it objects to.
-        let text = error.to_string();
-        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
-        if let Some(first) = lines.next() {
-            let objection = lines.rfind(|line| !line.starts_with("processed") && !line.starts_with("Verifier output"));
-            reasons.push(objection.map_or_else(|| first.to_owned(), |objection| format!("{first} {objection}")));
-        }
+        reasons.push(substance(&error.to_string()));
         next = error.source();
+    }
+    if !log.is_empty() {
+        reasons.push(substance(&format!("the verifier says:\n{log}")));
     }
     reasons.dedup();
     Obstacle::new(
         format!("the kernel refuses {what} ({})", reasons.join(": ")),
         "run it as root, and see whether lockdown (/sys/kernel/security/lockdown) or a container forbids bpf(2)",
     )
+}
+
+/// The verifier's log runs to thousands of lines; its last line of substance says what it objects to.
+fn substance(text: &str) -> String {
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let Some(first) = lines.next() else { return String::new() };
+    let objection = lines.rfind(|line| !line.starts_with("processed") && !line.starts_with("Verifier output"));
+    objection.map_or_else(|| first.to_owned(), |objection| format!("{first} {objection}"))
 }

@@ -7,11 +7,13 @@ use aya::{
     maps::{Array, MapData},
     programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
-use shared_msr_common::{MAX_SLOTS, PEEK_BYTES, PeekBuffer};
+use shared_msr_common::{PEEK_BYTES, PeekBuffer};
 
-use super::object::{self, Globals};
+use super::{
+    object::{self, Globals},
+};
 use crate::{
-    kernel::{layout::DOCUMENTED, tables::Memory},
+    kernel::tables::Memory,
     obstacle::Obstacle,
 };
 
@@ -19,16 +21,15 @@ const PROGRAM: &str = "shared_msr_peek";
 
 /// The loaded peek program. It is never attached to anything: `BPF_PROG_TEST_RUN` runs it in the calling thread
 /// (raw tracepoints: Linux 5.10 and later).
-pub struct Peek {
+pub(super) struct Peek {
     bpf: Ebpf,
     buffer: RefCell<Array<MapData, PeekBuffer>>,
 }
 
 impl Peek {
     /// Loads the program.
-    pub fn load() -> Result<Self, Obstacle> {
-        // The globals concern other programs of the object, which are not loaded.
-        let mut bpf = object::load(Globals { slots: MAX_SLOTS, layout: DOCUMENTED, kernel_log: false })?;
+    pub(super) fn load() -> Result<Self, Obstacle> {
+            let mut bpf = object::load(&Globals::none())?;
         let map = bpf.take_map("PEEK").ok_or_else(|| object::missing("map PEEK"))?;
         let buffer = Array::try_from(map).map_err(|error| object::refused("the map PEEK", &error))?;
         let program: &mut RawTracePoint = bpf

@@ -2,55 +2,75 @@
 
 use std::{
     fs,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
     time::Instant,
 };
 
 use aya::{
     Ebpf,
     maps::{MapData, PerCpuArray, PerCpuValues},
-    programs::{KProbe, Program, ProgramError, RawTracePoint},
+    programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use serde::Serialize;
-use shared_msr_common::CpuState;
+use shared_msr_common::{CpuState, accounting::Watched};
 
 use super::{
+    fentry::{self, Attached},
     kernel_log::KernelLog,
+    ladder::{self, Event, Hook, ProbeChoice, Refused},
     object::{self, Globals},
-    survey::{Finding, Target},
+    target::Target,
 };
-use crate::{
-    kernel::{layout::DOCUMENTED, symbols::CLOSER},
-    obstacle::Obstacle,
-};
+use crate::{kernel::kprobes, obstacle::Obstacle};
 
-const SET: &str = "shared_msr_set";
-const CLOSE: &str = "shared_msr_close";
-const EXIT: &str = "shared_msr_exit";
-const USERSPACE_EXIT: &str = "shared_msr_user";
 /// All our programs carry names that start so, in any listing of the kernel's programs.
 pub const PROGRAM_PREFIX: &str = "shared_msr_";
 
-/// Which hook observes which event.
+/// Which hook observes which event, as `kind:name`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hooks {
-    /// Sets.
-    pub set: String,
-    /// Closes.
-    pub close: String,
+    /// Sets; none where they cannot be told.
+    pub set: Option<String>,
+    /// Closes; none where they cannot be told.
+    pub close: Option<String>,
     /// Exits.
     pub exit: String,
     /// Returns to the VMM.
     pub userspace_exit: String,
+    /// WRMSRs, to check the others, or where they cannot be told.
+    pub check: Option<String>,
+}
+
+/// What the programs tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Sets and closes, from the functions or from the WRMSRs.
+    Split(Watched),
+    /// How often each MSR was written, by whomever.
+    WritesOnly,
+}
+
+/// What is asked of the programs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Which step of the ladder.
+    pub choice: ProbeChoice,
+    /// Send messages on their rare paths.
+    pub kernel_log: bool,
+    /// Count WRMSRs as well.
+    pub verify: bool,
 }
 
 /// The attached programs. They are detached when this is dropped, or by the kernel when the process ends in any way.
 pub struct Probes {
     // Owns the programs and their links.
-    bpf: Ebpf,
-    state: PerCpuArray<MapData, CpuState>,
+    loaded: Loaded,
     /// What they are attached to.
     pub hooks: Hooks,
+    /// What they tell.
+    pub sight: Sight,
+    /// Hooks that could not be had.
+    pub refused: Vec<Refused>,
     /// When counting began.
     pub started: Instant,
     /// The programs' messages, if they were asked for.
@@ -63,70 +83,164 @@ impl Probes {
     /// All programs are silent until each of them is attached; then the CPUs are switched on, one after the other within
     /// microseconds. So on every CPU all kinds of events are counted from the same moment, and no exit is counted whose
     /// window could have changed unseen.
-    pub fn attach(target: &Target, kernel_log: bool) -> Result<Self, Obstacle> {
-        let mut loaded = Loaded::load(Globals { slots: target.list.len(), layout: target.layout.layout, kernel_log })?;
-        // Not running yet: the programs stay silent.
-        loaded.publish(target, 0)?;
-        let kernel_log = if kernel_log { Some(KernelLog::open(&mut loaded.bpf)?) } else { None };
-        let set = loaded.kprobe(SET, target.setter)?;
-        let close = loaded.kprobe(CLOSE, CLOSER)?;
-        let userspace_exit = loaded.raw_tracepoint(USERSPACE_EXIT, "kvm_userspace_exit")?;
-        let exit = loaded.raw_tracepoint(EXIT, "kvm_exit")?;
+    pub fn attach(target: &Target, options: Options) -> Result<Self, Obstacle> {
+        let mut refused = Vec::new();
+        let mut loaded = Loaded::load(target, options.kernel_log)?;
+        let functions = loaded.functions(target, options.choice, &mut refused);
+        let (sight, set, close) = match (functions, &target.tables) {
+            (Some((set, close)), Ok(_)) => (Sight::Split(Watched::Calls), Some(set), Some(close)),
+            (Some(_), Err(why)) => {
+                let cure = format!("{}; or count bare WRMSRs with --probe tracepoint", why.cure);
+                return Err(Obstacle { cure, ..why.clone() });
+            }
+            (None, _) if matches!(options.choice, ProbeChoice::Fentry | ProbeChoice::Kprobe) => {
+                return Err(refused.into_iter().next().map_or_else(|| object::missing("hook"), not_to_be_had));
+            }
+            (None, Ok(_)) => {
+                // A function that was hooked before the other was refused must not count as well.
+                loaded = Loaded::load(target, options.kernel_log)?;
+                let write = loaded.need(Event::Write, target, &mut refused)?;
+                (Sight::Split(Watched::Writes), Some(write.clone()), Some(write))
+            }
+            (None, Err(_)) => {
+                loaded = Loaded::load(target, options.kernel_log)?;
+                (Sight::WritesOnly, None, None)
+            }
+        };
+        let userspace_exit = loaded.need(Event::UserspaceExit, target, &mut refused)?;
+        let exit = loaded.need(Event::Exit, target, &mut refused)?;
+        // After the program that it checks, which sits on the same tracepoint at times: they run in the order of attaching.
+        let check = if options.verify || sight == Sight::WritesOnly {
+            Some(loaded.need(Event::Check, target, &mut refused)?)
+        } else {
+            None
+        };
+        let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut loaded.bpf)?) } else { None };
         let started = Instant::now();
         loaded.publish(target, 1)?;
-        let Loaded { bpf, state } = loaded;
-        Ok(Self { bpf, state, hooks: Hooks { set, close, exit, userspace_exit }, started, kernel_log })
-    }
-
-    /// Tries each hook by itself, for `doctor`; nothing stays attached. Needs no more of the kernel than the functions.
-    pub fn try_each(setter: Option<&str>) -> Vec<Finding> {
-        let globals = Globals { slots: 0, layout: DOCUMENTED, kernel_log: false };
-        let attempt = |attach: &dyn Fn(&mut Loaded) -> Result<String, Obstacle>| attach(&mut Loaded::load(globals)?);
-        let hooks = [
-            ("set", setter.map(|setter| attempt(&|loaded| loaded.kprobe(SET, setter)))),
-            ("close", setter.map(|_| attempt(&|loaded| loaded.kprobe(CLOSE, CLOSER)))),
-            ("exit", Some(attempt(&|loaded| loaded.raw_tracepoint(EXIT, "kvm_exit")))),
-            ("userspace exit", Some(attempt(&|loaded| loaded.raw_tracepoint(USERSPACE_EXIT, "kvm_userspace_exit")))),
-        ];
-        hooks.into_iter().filter_map(|(topic, outcome)| Some(Finding { topic, outcome: outcome? })).collect()
+        let hooks = Hooks { set, close, exit, userspace_exit, check };
+        Ok(Self { loaded, hooks, sight, refused, started, kernel_log })
     }
 
     /// Reads the state of every possible CPU, in the order of `host.possible_cpus`.
     pub fn read(&self) -> Result<PerCpuValues<CpuState>, Obstacle> {
-        self.state.get(&0, 0).map_err(|error| object::refused("to read the counters", &error))
+        self.loaded.state.get(&0, 0).map_err(|error| object::refused("to read the counters", &error))
     }
 
     /// How often the kernel skipped a program because the CPU was in one already ("recursion_misses": Linux 5.12 and
     /// later, for kprobes 6.7 and later; none where no program says so).
     pub fn skipped_runs(&self) -> Option<u64> {
-        let misses = self.bpf.programs().filter_map(|(_, program)| skipped_runs(program));
-        misses.reduce(|sum, misses| sum + misses)
+        let ours = self.loaded.attached.iter().map(|attached| attached.program.as_fd());
+        let programs = self.loaded.bpf.programs().filter_map(|(_, program)| program.fd().ok());
+        let misses = programs.map(|program| skipped_runs(program.as_fd())).chain(ours.map(skipped_runs));
+        misses.flatten().reduce(|sum, misses| sum + misses)
     }
 }
 
-/// Loaded maps, programs not attached yet.
+/// Loaded maps, with what is attached of the programs.
 struct Loaded {
     bpf: Ebpf,
     state: PerCpuArray<MapData, CpuState>,
+    fentry: Result<fentry::Programs, Obstacle>,
+    attached: Vec<Attached>,
 }
 
 impl Loaded {
-    fn load(globals: Globals) -> Result<Self, Obstacle> {
-        let mut bpf = object::load(globals)?;
+    /// The programs are silent until they are told that they run.
+    fn load(target: &Target, kernel_log: bool) -> Result<Self, Obstacle> {
+        let closer = target.closer.as_ref().map_or(0, |closer| closer.address);
+        let globals = Globals { msrs: target.msrs().iter().map(|slot| slot.index).collect(), closer, kernel_log, ..Globals::none() };
+        let globals = match &target.tables {
+            Ok(tables) => Globals { layout: tables.layout.layout, form: tables.form, ..globals },
+            Err(_) => globals,
+        };
+        let mut bpf = object::load(&globals)?;
+        let fentry = fentry::Programs::relocate(&bpf);
         let map = bpf.take_map("CPU_STATE").ok_or_else(|| object::missing("map CPU_STATE"))?;
         let state = PerCpuArray::try_from(map).map_err(|error| object::refused("the map of counters", &error))?;
-        Ok(Self { bpf, state })
+        let mut loaded = Self { bpf, state, fentry, attached: Vec::new() };
+        loaded.publish(target, 0)?;
+        Ok(loaded)
     }
 
-    /// Gives every CPU an empty state with the address of its structure.
+    /// Gives every CPU an empty state with the address of its structure, 0 where that is not known.
     fn publish(&mut self, target: &Target, running: u64) -> Result<(), Obstacle> {
-        let states: Vec<CpuState> = target
-            .structures
-            .iter()
-            .map(|address| CpuState { structure_address: *address, running, ..CpuState::EMPTY })
+        let address = |position: usize| target.tables.as_ref().map_or(0, |tables| tables.structures[position]);
+        let states: Vec<CpuState> = (0..target.host.possible_cpus.len())
+            .map(|position| CpuState { structure_address: address(position), running, ..CpuState::EMPTY })
             .collect();
         let states = PerCpuValues::try_from(states).map_err(|error| object::refused("to address every possible CPU", &error))?;
         self.state.set(0, states, 0).map_err(|error| object::refused("to write the counters", &error))
+    }
+
+    /// Hooks the two functions, if both can be hooked.
+    fn functions(&mut self, target: &Target, choice: ProbeChoice, refused: &mut Vec<Refused>) -> Option<(String, String)> {
+        if choice == ProbeChoice::Tracepoint {
+            return None;
+        }
+        let set = self.climb(Event::Set, choice, target, refused);
+        let close = self.climb(Event::Close, choice, target, refused);
+        Some((set?, close?))
+    }
+
+    /// Takes the best hook for an event.
+    fn climb(&mut self, event: Event, choice: ProbeChoice, target: &Target, refused: &mut Vec<Refused>) -> Option<String> {
+        let known = match event {
+            Event::Set => target.setter.clone(),
+            // The setter's name does not matter for the others.
+            _ => Ok(""),
+        };
+        let setter = match known {
+            Ok(setter) => setter,
+            Err(why) => {
+                refused.push(Refused { event, hook: "any".to_owned(), why });
+                return None;
+            }
+        };
+        for hook in ladder::hooks(event, choice, setter) {
+            match self.attach(hook, target) {
+                Ok(()) => return Some(hook.name()),
+                Err(why) => refused.push(Refused { event, hook: hook.name(), why }),
+            }
+        }
+        None
+    }
+
+    /// Takes the best hook for an event without which nothing is measured.
+    fn need(&mut self, event: Event, target: &Target, refused: &mut Vec<Refused>) -> Result<String, Obstacle> {
+        let before = refused.len();
+        self.climb(event, ProbeChoice::Auto, target, refused).ok_or_else(|| {
+            let first = refused.drain(before..).next();
+            first.map_or_else(|| object::missing("hook"), not_to_be_had)
+        })
+    }
+
+    fn attach(&mut self, hook: Hook, target: &Target) -> Result<(), Obstacle> {
+        let refused = |error: ProgramError| object::refused(&hook.name(), &error);
+        match hook {
+            Hook::Fentry { program, place, function } => {
+                kprobes::check_ftrace()?;
+                let programs = self.fentry.as_ref().map_err(Clone::clone)?;
+                self.attached.push(programs.attach(program, place, function, &target.btf)?);
+            }
+            Hook::Kprobe { program, function } => {
+                kprobes::check()?;
+                let program: &mut KProbe = self.program(program)?;
+                program.load().map_err(refused)?;
+                program.attach(function, 0).map_err(refused)?;
+            }
+            Hook::Raw { program, tracepoint } => {
+                let program: &mut RawTracePoint = self.program(program)?;
+                program.load().map_err(refused)?;
+                program.attach(tracepoint).map_err(refused)?;
+            }
+            Hook::Classic { program, category, tracepoint } => {
+                let program: &mut TracePoint = self.program(program)?;
+                program.load().map_err(refused)?;
+                program.attach(category, tracepoint).map_err(refused)?;
+            }
+        }
+        Ok(())
     }
 
     fn program<'a, T>(&'a mut self, name: &str) -> Result<&'a mut T, Obstacle>
@@ -136,37 +250,15 @@ impl Loaded {
         let program = self.bpf.program_mut(name).ok_or_else(|| object::missing(name))?;
         program.try_into().map_err(|error: ProgramError| object::refused(name, &error))
     }
-
-    fn kprobe(&mut self, name: &str, function: &str) -> Result<String, Obstacle> {
-        let hook = format!("kprobe:{function}");
-        let refused = |error: ProgramError| {
-            let obstacle = object::refused(&hook, &error);
-            Obstacle {
-                cure: "use a kernel with CONFIG_KPROBES, CONFIG_KPROBE_EVENTS and CONFIG_BPF_EVENTS that is not locked down"
-                    .to_owned(),
-                ..obstacle
-            }
-        };
-        let program: &mut KProbe = self.program(name)?;
-        program.load().map_err(refused)?;
-        program.attach(function, 0).map_err(refused)?;
-        Ok(hook)
-    }
-
-    fn raw_tracepoint(&mut self, name: &str, tracepoint: &str) -> Result<String, Obstacle> {
-        let hook = format!("raw_tracepoint:{tracepoint}");
-        let refused = |error: ProgramError| {
-            let obstacle = object::refused(&hook, &error);
-            Obstacle { cure: "use a kernel from 5.0 with CONFIG_BPF_EVENTS, with KVM loaded".to_owned(), ..obstacle }
-        };
-        let program: &mut RawTracePoint = self.program(name)?;
-        program.load().map_err(refused)?;
-        program.attach(tracepoint).map_err(refused)?;
-        Ok(hook)
-    }
 }
 
-fn skipped_runs(program: &Program) -> Option<u64> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.fd().ok()?.as_fd().as_raw_fd())).ok()?;
+/// The obstacle when an event cannot be observed at all: what its best hook lacks.
+fn not_to_be_had(refused: Refused) -> Obstacle {
+    let Refused { event, hook, why } = refused;
+    Obstacle { problem: format!("{hook} cannot be had to observe each {}: {}", event.name(), why.problem), cure: why.cure }
+}
+
+fn skipped_runs(program: BorrowedFd<'_>) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }

@@ -1,21 +1,33 @@
 //! Looks at the host step by step, and keeps what each step found: `doctor` shows all of it, the other commands stop at
-//! the first obstacle.
+//! the first thing without which nothing can be measured.
 
 use std::{thread, time::Duration};
 
-use super::peek::Peek;
+use super::{
+    peek::Peek,
+    target::{Tables, Target},
+};
 use crate::{
     kernel::{
-        host::{self, Host, Vendor},
+        btf::KernelBtf,
+        host::{self, Host},
         kprobes,
         layout::{KnownLayout, Layout},
         rights,
-        structure::Structure,
-        symbols::{CLOSER, ListSymbols, Symbols},
+        symbols::{CLOSER, Symbols},
         tables::{self, Slot},
     },
     obstacle::Obstacle,
 };
+
+/// What an obstacle means for a measurement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Nothing can be measured.
+    Fatal,
+    /// Something else is done instead, or less is told.
+    Limit,
+}
 
 /// What one step found.
 #[derive(Clone, Debug)]
@@ -24,127 +36,107 @@ pub struct Finding {
     pub topic: &'static str,
     /// What is there, or what stands in the way.
     pub outcome: Result<String, Obstacle>,
-}
-
-/// Everything a measurement has to know about the kernel.
-pub struct Target {
-    /// The machine.
-    pub host: Host,
-    /// Which part of KVM runs guests.
-    pub vendor: Vendor,
-    /// The setter's name.
-    pub setter: &'static str,
-    /// KVM's list of MSRs.
-    pub list: Vec<Slot>,
-    /// Layout of the per-CPU structures.
-    pub layout: KnownLayout,
-    /// Where the structures are, in the order of `host.possible_cpus`.
-    pub structures: Vec<u64>,
-    /// Reads kernel memory.
-    pub peek: Peek,
+    /// What it means if something stands in the way.
+    pub weight: Weight,
 }
 
 /// The findings, and what they add up to.
 pub struct Survey {
     /// In the order they were made.
     pub findings: Vec<Finding>,
-    /// The setter's name, when KVM has one.
-    pub setter: Option<&'static str>,
-    /// KVM is there, and this process may attach programs to it.
-    pub hooks_can_be_tried: bool,
-    /// None when something stands in the way.
+    /// None when nothing can be measured.
     pub target: Option<Target>,
 }
 
 impl Target {
-    /// Everything a measurement needs, or the first thing in its way.
+    /// What is known about this kernel, or the first thing without which nothing can be measured.
     pub fn find() -> Result<Self, Obstacle> {
         let survey = Survey::make();
-        match survey.target {
-            Some(target) => Ok(target),
-            None => Err(survey
-                .findings
-                .into_iter()
-                .find_map(|finding| finding.outcome.err())
-                .unwrap_or_else(|| Obstacle::new("the survey of this host found no target", "report this as a defect"))),
+        if let Some(target) = survey.target {
+            return Ok(target);
         }
-    }
-
-    /// The structure at `address`.
-    pub fn read_structure(&self, address: u64) -> Result<Structure, Obstacle> {
-        tables::read_structure(&self.peek, address, self.layout.layout)
+        let mut obstacles =
+            survey.findings.into_iter().filter(|finding| finding.weight == Weight::Fatal).filter_map(|finding| finding.outcome.err());
+        Err(obstacles.next().unwrap_or_else(|| Obstacle::new("the survey of this host found no target", "report this as a defect")))
     }
 }
 
 impl Survey {
     /// Looks at everything, as far as each obstacle allows.
     pub fn make() -> Self {
-        let mut survey = Self { findings: Vec::new(), setter: None, hooks_can_be_tried: false, target: None };
+        let mut survey = Self { findings: Vec::new(), target: None };
         survey.target = survey.look();
         survey
     }
 
-    /// Keeps the outcome of a step; hands on its value.
-    fn keep<T>(&mut self, topic: &'static str, result: Result<T, Obstacle>, text: impl FnOnce(&T) -> String) -> Option<T> {
-        let (outcome, value) = match result {
-            Ok(value) => (Ok(text(&value)), Some(value)),
-            Err(obstacle) => (Err(obstacle), None),
-        };
-        self.findings.push(Finding { topic, outcome });
-        value
+    /// Keeps the outcome of a step, and hands it on.
+    fn keep<T>(
+        &mut self,
+        topic: &'static str,
+        weight: Weight,
+        result: Result<T, Obstacle>,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<T, Obstacle> {
+        let outcome = result.as_ref().map(text).map_err(Clone::clone);
+        self.findings.push(Finding { topic, outcome, weight });
+        result
     }
 
     fn look(&mut self) -> Option<Target> {
-        // Steps that do not depend on each other are all made before the first `?`, so that doctor can name every obstacle.
-        let rights = self.keep("rights", rights::check(), Clone::clone);
-        let host = self.keep("host", Host::read(), |host| {
+        // Every step is made before the first `?`, so that doctor can name every obstacle.
+        let rights = self.keep("rights", Weight::Fatal, rights::check(), Clone::clone);
+        let host = self.keep("host", Weight::Fatal, Host::read(), |host| {
             format!("Linux {}, {} of {} CPUs online", host.kernel, host.online_cpus.len(), host.possible_cpus.len())
         });
-        let vendor = self.keep("kvm", host::vendor(), |vendor| vendor.module().to_owned());
-        self.hooks_can_be_tried = rights.is_some() && vendor.is_some();
-        let symbols = self.keep("symbols", Symbols::read(), |_| "/proc/kallsyms".to_owned())?;
+        let vendor = self.keep("kvm", Weight::Fatal, host::vendor(), |vendor| vendor.module().to_owned());
         // Without KVM, the lack of its symbols is no news.
-        let vendor = vendor?;
-        self.setter = self.keep("setter", symbols.setter(), |name| (*name).to_owned());
-        let closer = self.keep("closer", symbols.closer(), |_| CLOSER.to_owned());
-        let kprobes = self.keep("kprobes", kprobes::check(), Clone::clone);
-        let variables = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
-        let variables = self.keep("variables", variables(), |_| "the list of MSRs and the per-CPU structures".to_owned());
-        let (host, setter, closer) = (host?, self.setter?, closer?);
-        let (list, structures, offsets) = variables?;
-        rights?;
-        kprobes?;
+        let (host, vendor) = (host.ok()?, vendor.ok()?);
+        let symbols = self.keep("symbols", Weight::Limit, Symbols::read(), |_| "/proc/kallsyms".to_owned());
+        let symbols = symbols.unwrap_or_default();
+        let setter = self.keep("setter", Weight::Limit, symbols.setter(), |name| (*name).to_owned());
+        let closer = self.keep("closer", Weight::Limit, symbols.closer(), |_| CLOSER.to_owned());
+        let _ = self.keep("kprobes", Weight::Limit, kprobes::check(), Clone::clone);
+        let btf = KernelBtf::read(symbols.kvm_is_module());
+        let described = btf.kvm().map(|_| ()).map_err(|why| {
+            Obstacle::new(why, "fentry needs CONFIG_DEBUG_INFO_BTF and CONFIG_DEBUG_INFO_BTF_MODULES; kprobes do without")
+        });
+        let _ = self.keep("btf", Weight::Limit, described, |()| "of vmlinux and KVM".to_owned());
+        rights.ok()?;
+        let tables = self.tables(&symbols, &host, &btf);
+        Some(Target { host, vendor, setter, closer, tables, btf })
+    }
 
-        let peek = self.keep("memory", Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
-        let list = self.keep("list", read_list(&peek, list, vendor), |list| describe_list(list))?;
-        let layout = KnownLayout::read(symbols.kvm_is_module());
-        let addresses = tables::structure_addresses(&peek, structures, offsets, &host.possible_cpus);
-        let checked = addresses.and_then(|addresses| {
-            for (cpu, address) in host.possible_cpus.iter().zip(&addresses) {
-                check_structure(&peek, *address, layout.layout, list.len(), closer.address)
+    fn tables(&mut self, symbols: &Symbols, host: &Host, btf: &KernelBtf) -> Result<Tables, Obstacle> {
+        let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
+        let addresses = self.keep("variables", Weight::Limit, addresses(), |_| {
+            "the list of MSRs and the per-CPU structures".to_owned()
+        });
+        let (list, structures, offsets) = addresses?;
+        let peek = self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
+        let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list), |list| describe_list(list))?;
+        let layout = KnownLayout::find(btf);
+        let closer = symbols.closer().map_or(0, |closer| closer.address);
+        let structures = tables::structure_addresses(&peek, structures, offsets, &host.possible_cpus);
+        let checked = structures.and_then(|structures| {
+            for (cpu, address) in host.possible_cpus.iter().zip(&structures) {
+                check_structure(&peek, *address, layout.layout, list.len(), closer)
                     .map_err(|why| implausible(*cpu, &why, &layout))?;
             }
-            Ok(addresses)
+            Ok(structures)
         });
-        let structures = self.keep("layout", checked, |_| describe_layout(&layout))?;
-        Some(Target { host, vendor, setter, list, layout, structures, peek })
+        let structures = self.keep("layout", Weight::Limit, checked, |_| describe_layout(&layout))?;
+        let form = symbols.set_form(&list);
+        Ok(Tables { list, form, layout, structures, peek })
     }
-}
-
-fn read_list(peek: &Peek, symbols: ListSymbols, vendor: Vendor) -> Result<Vec<Slot>, Obstacle> {
-    let list = tables::read_list(peek, symbols)?;
-    if list.is_empty() {
-        return Err(Obstacle::new(
-            format!("this kernel's {} does not use user-return MSRs: KVM's list of them is empty", vendor.module()),
-            "there is nothing to measure here; kvm_amd uses them from Linux 5.13, and only on CPUs with RDTSCP or RDPID",
-        ));
-    }
-    Ok(list)
 }
 
 fn describe_list(list: &[Slot]) -> String {
     let names: Vec<&str> = list.iter().map(|slot| slot.name.as_str()).collect();
-    format!("{} ({})", if list.len() == 1 { "1 slot".to_owned() } else { format!("{} slots", list.len()) }, names.join(", "))
+    match list.len() {
+        0 => "empty: this vendor's module does not use user-return MSRs".to_owned(),
+        1 => format!("1 slot ({})", names[0]),
+        slots => format!("{slots} slots ({})", names.join(", ")),
+    }
 }
 
 fn describe_layout(layout: &KnownLayout) -> String {

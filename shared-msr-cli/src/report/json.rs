@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::Report;
 use crate::{
     kernel::host::Vendor,
-    ledger::{Counts, Events, Lost},
-    probe::probes::Hooks,
+    ledger::{Counts, Events, Lost, MsrRow},
+    probe::{ladder::{Event, Refused}, probes::Hooks},
 };
 
 /// Version of the shape below. It grows when a key changes its meaning or goes away, not when one is added.
@@ -19,6 +19,7 @@ struct Document<'a> {
     /// Nanoseconds.
     duration_ns: u64,
     lost: Lost,
+    verified: bool,
     reconciled: bool,
     /// Sentences: the invariants that do not hold.
     violations: &'a [String],
@@ -32,6 +33,15 @@ struct HostPart<'a> {
     vendor: Vendor,
     cpus: usize,
     hooks: &'a Hooks,
+    refused: Vec<RefusedPart<'a>>,
+}
+
+/// A hook that could not be had.
+#[derive(Serialize)]
+struct RefusedPart<'a> {
+    event: Event,
+    hook: &'a str,
+    why: String,
 }
 
 #[derive(Serialize)]
@@ -44,9 +54,11 @@ struct Totals {
 
 #[derive(Serialize)]
 struct Msr<'a> {
-    slot: usize,
+    /// None where KVM's list cannot be read.
+    slot: Option<usize>,
     index: u32,
     name: &'a str,
+    loaded: Option<bool>,
     #[serde(flatten)]
     counts: Counts,
 }
@@ -61,17 +73,29 @@ pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
             vendor: report.vendor,
             cpus: report.host.online_cpus.len(),
             hooks: report.hooks,
+            refused: report.refused.iter().map(refused).collect(),
         },
         duration_ns: u64::try_from(ledger.duration.as_nanos()).unwrap_or(u64::MAX),
         lost: ledger.lost,
+        verified: ledger.verified(),
         reconciled: ledger.reconciled(),
         violations: &ledger.violations,
         totals: Totals { events: ledger.events, counts: ledger.totals },
-        msrs: ledger
-            .msrs
-            .iter()
-            .map(|row| Msr { slot: row.slot.slot, index: row.slot.index, name: &row.slot.name, counts: row.counts })
-            .collect(),
+        msrs: ledger.msrs.iter().map(|row| msr(row, report.list_known)).collect(),
     };
     Ok(serde_json::to_string(&document)? + "\n")
+}
+
+fn refused(refused: &Refused) -> RefusedPart<'_> {
+    RefusedPart { event: refused.event, hook: &refused.hook, why: refused.why.problem.clone() }
+}
+
+fn msr(row: &MsrRow, list_known: bool) -> Msr<'_> {
+    Msr {
+        slot: list_known.then_some(row.slot.slot),
+        index: row.slot.index,
+        name: &row.slot.name,
+        loaded: row.loaded,
+        counts: row.counts,
+    }
 }

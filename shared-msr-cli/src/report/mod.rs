@@ -9,7 +9,7 @@ pub mod verdict;
 use crate::{
     kernel::host::{Host, Vendor},
     ledger::Ledger,
-    probe::probes::Hooks,
+    probe::{ladder::Refused, probes::Hooks},
 };
 
 /// A measurement, ready to be shown.
@@ -20,6 +20,10 @@ pub struct Report<'a> {
     pub vendor: Vendor,
     /// What observed it.
     pub hooks: &'a Hooks,
+    /// Hooks that could not be had.
+    pub refused: &'a [Refused],
+    /// Whether the rows are KVM's own list, rather than all MSRs that any KVM lists.
+    pub list_known: bool,
     /// What was counted.
     pub ledger: &'a Ledger,
 }

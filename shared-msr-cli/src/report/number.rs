@@ -15,6 +15,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// The same, with a question mark for what is not known.
+pub fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "?".to_owned(), grouped)
+}
+
 /// The same with a sign where it is negative.
 pub fn grouped_signed(number: i64) -> String {
     let sign = if number < 0 { "-" } else { "" };

@@ -2,12 +2,15 @@
 
 use std::{thread, time::Duration};
 
-use shared_msr_common::CpuState;
+use shared_msr_common::{CpuState, accounting::Watched};
 
 use crate::{
     kernel::structure::Structure,
     obstacle::Obstacle,
-    probe::{probes::Probes, survey::Target},
+    probe::{
+        probes::{Probes, Sight},
+        target::Target,
+    },
 };
 
 /// One CPU at one moment.
@@ -17,7 +20,8 @@ pub struct CpuSample {
     pub cpu: u32,
     /// What it counted; a whole copy, unless `torn`.
     pub state: CpuState,
-    /// The kernel's structure while the counters stood as in `state`; none when events came too fast to tell.
+    /// The kernel's structure while the counters stood as in `state`; none when events came too fast to tell, or when it
+    /// cannot be read on this host.
     pub structure: Option<Structure>,
     /// The copy was taken in the middle of an event, however often it was tried.
     pub torn: bool,
@@ -32,6 +36,10 @@ pub struct Snapshot {
     pub duration: Duration,
     /// How often the kernel skipped one of our programs; none where it does not say.
     pub skipped_runs: Option<u64>,
+    /// What the programs tell.
+    pub sight: Sight,
+    /// Whether WRMSRs were counted as well.
+    pub checked: bool,
 }
 
 /// How often a CPU's state and structure are read before a contradiction is believed.
@@ -43,6 +51,7 @@ impl Snapshot {
     /// Reads all CPUs while the programs go on counting.
     pub fn take(probes: &Probes, target: &Target) -> Result<Self, Obstacle> {
         let duration = probes.started.elapsed();
+        let slots = target.msrs().len();
         let mut samples: Vec<Option<CpuSample>> = vec![None; target.host.possible_cpus.len()];
         for attempt in 1..=ATTEMPTS {
             let before = probes.read()?;
@@ -50,13 +59,15 @@ impl Snapshot {
             for (position, sample) in samples.iter().enumerate() {
                 // The programs know better than the survey where it is, if KVM was loaded anew in the meantime.
                 let address = before[position].structure_address;
-                structures.push(if sample.is_none() { target.read_structure(address).ok() } else { None });
+                let tables = target.tables.as_ref().ok().filter(|_| sample.is_none());
+                structures.push(tables.and_then(|tables| tables.read_structure(address).ok()));
             }
             let after = probes.read()?;
             for (position, sample) in samples.iter_mut().enumerate().filter(|(_, sample)| sample.is_none()) {
                 let cpu = target.host.possible_cpus[position];
                 let structure = structures[position].take();
-                *sample = accept(cpu, &before[position], &after[position], structure, target.list.len(), attempt);
+                let readings = (&before[position], &after[position]);
+                *sample = accept(cpu, readings, structure, (probes.sight, slots), attempt);
             }
             if samples.iter().all(Option::is_some) {
                 break;
@@ -64,36 +75,42 @@ impl Snapshot {
             // A set or close that was just accounted reaches the structure within microseconds.
             thread::sleep(Duration::from_micros(100));
         }
-        Ok(Self { cpus: samples.into_iter().flatten().collect(), duration, skipped_runs: probes.skipped_runs() })
+        Ok(Self {
+            cpus: samples.into_iter().flatten().collect(),
+            duration,
+            skipped_runs: probes.skipped_runs(),
+            sight: probes.sight,
+            checked: probes.hooks.check.is_some(),
+        })
     }
 }
 
 /// Whether a pair of readings around a reading of the structure can stand as a sample.
 fn accept(
     cpu: u32,
-    before: &CpuState,
-    after: &CpuState,
+    (before, after): (&CpuState, &CpuState),
     structure: Option<Structure>,
-    slots: usize,
+    (sight, slots): (Sight, usize),
     attempt: u32,
 ) -> Option<CpuSample> {
     let last = attempt == ATTEMPTS;
     let whole = after.begun == after.accounted;
     let still = whole && before.begun == after.begun && before.accounted == after.accounted;
     if still {
-        let agrees = structure.as_ref().is_none_or(|structure| agrees(after, structure, slots));
+        let agrees = structure.as_ref().is_none_or(|structure| agrees(after, structure, sight, slots));
         return (agrees || last).then_some(CpuSample { cpu, state: *after, structure, torn: false });
     }
     (last || (whole && attempt >= BUSY_ATTEMPTS)).then_some(CpuSample { cpu, state: *after, structure: None, torn: !whole })
 }
 
 /// Whether the structure is as the last event of this CPU left it. A pending write may have failed: then it is as
-/// before that.
-fn agrees(state: &CpuState, structure: &Structure, slots: usize) -> bool {
+/// before that. Where only WRMSRs are watched, a window without a dirty slot may have closed unheard.
+fn agrees(state: &CpuState, structure: &Structure, sight: Sight, slots: usize) -> bool {
     let found = (u64::from(structure.registered), structure.dirty(slots));
     state.known == 0
         || found == (state.registered, state.dirty)
         || (state.pending != 0 && found == (state.registered_before, state.dirty_before))
+        || (sight == Sight::Split(Watched::Writes) && state.dirty == 0 && found == (0, 0))
 }
 
 #[cfg(test)]
@@ -101,33 +118,43 @@ mod tests {
     use super::*;
     use crate::kernel::structure::tests::structure;
 
+    const ONE: (Sight, usize) = (Sight::Split(Watched::Calls), 1);
+
     fn state(accounted: u64, begun: u64) -> CpuState {
         CpuState { accounted, begun, known: 1, ..CpuState::EMPTY }
     }
 
     #[test]
     fn a_cpu_that_stands_still_is_taken_with_its_structure() {
-        let sample = accept(0, &state(4, 4), &state(4, 4), Some(structure(0, 1, 1)), 1, 1).unwrap();
+        let sample = accept(0, (&state(4, 4), &state(4, 4)), Some(structure(0, 1, 1)), ONE, 1).unwrap();
         assert!(sample.structure.is_some() && !sample.torn);
     }
 
     #[test]
     fn a_structure_that_lags_behind_the_counters_is_read_again() {
         let lagging = Some(structure(1, 0, 0xabc));
-        assert!(accept(0, &state(4, 4), &state(4, 4), lagging.clone(), 1, 1).is_none());
-        assert!(accept(0, &state(4, 4), &state(4, 4), lagging, 1, ATTEMPTS).is_some(), "a lasting contradiction is shown");
+        assert!(accept(0, (&state(4, 4), &state(4, 4)), lagging.clone(), ONE, 1).is_none());
+        assert!(accept(0, (&state(4, 4), &state(4, 4)), lagging, ONE, ATTEMPTS).is_some(), "a lasting contradiction is shown");
+    }
+
+    #[test]
+    fn a_clean_close_that_no_write_tells_of_is_no_contradiction() {
+        let state = CpuState { registered: 1, ..state(4, 4) };
+        let closed = structure(0, 1, 1);
+        assert!(agrees(&state, &closed, Sight::Split(Watched::Writes), 1));
+        assert!(!agrees(&state, &closed, Sight::Split(Watched::Calls), 1));
     }
 
     #[test]
     fn a_busy_cpu_is_taken_whole_but_without_its_structure() {
-        assert!(accept(0, &state(4, 4), &state(5, 5), Some(structure(0, 1, 1)), 1, 1).is_none());
-        let sample = accept(0, &state(4, 4), &state(5, 5), Some(structure(0, 1, 1)), 1, BUSY_ATTEMPTS).unwrap();
+        assert!(accept(0, (&state(4, 4), &state(5, 5)), Some(structure(0, 1, 1)), ONE, 1).is_none());
+        let sample = accept(0, (&state(4, 4), &state(5, 5)), Some(structure(0, 1, 1)), ONE, BUSY_ATTEMPTS).unwrap();
         assert!(sample.structure.is_none() && !sample.torn);
     }
 
     #[test]
     fn a_copy_from_the_middle_of_an_event_is_never_taken_for_whole() {
-        assert!(accept(0, &state(4, 4), &state(4, 5), None, 1, BUSY_ATTEMPTS).is_none());
-        assert!(accept(0, &state(4, 4), &state(4, 5), None, 1, ATTEMPTS).unwrap().torn);
+        assert!(accept(0, (&state(4, 4), &state(4, 5)), None, ONE, BUSY_ATTEMPTS).is_none());
+        assert!(accept(0, (&state(4, 4), &state(4, 5)), None, ONE, ATTEMPTS).unwrap().torn);
     }
 }

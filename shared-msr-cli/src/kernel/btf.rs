@@ -1,0 +1,70 @@
+//! The running kernel's BTF: that of vmlinux, and that of the module kvm.
+
+use std::path::Path;
+
+use btf_rs::{Btf, BtfType, Member, Struct, Type};
+
+/// Where the kernel shows its BTF.
+const FOLDER: &str = "/sys/kernel/btf";
+
+/// BTF, or why there is none.
+pub struct KernelBtf {
+    vmlinux: Result<Btf, String>,
+    /// None where KVM is part of vmlinux.
+    module: Option<Result<Btf, String>>,
+}
+
+impl KernelBtf {
+    /// Reads what the kernel shows.
+    pub fn read(kvm_is_module: bool) -> Self {
+        Self::in_folder(Path::new(FOLDER), kvm_is_module)
+    }
+
+    fn in_folder(folder: &Path, kvm_is_module: bool) -> Self {
+        let file = folder.join("vmlinux");
+        let vmlinux = Btf::from_file(&file).map_err(|error| format!("{} holds no BTF ({error})", file.display()));
+        let module = kvm_is_module.then(|| {
+            let file = folder.join("kvm");
+            let vmlinux = vmlinux.as_ref().map_err(Clone::clone)?;
+            if !file.exists() {
+                return Err(format!("there is no {}", file.display()));
+            }
+            Btf::from_split_file(&file, vmlinux).map_err(|error| format!("{} holds no BTF ({error})", file.display()))
+        });
+        Self { vmlinux, module }
+    }
+
+    /// BTF of vmlinux.
+    pub fn vmlinux(&self) -> Result<&Btf, String> {
+        self.vmlinux.as_ref().map_err(Clone::clone)
+    }
+
+    /// BTF of KVM: the module's, or vmlinux's where KVM is part of it.
+    pub fn kvm(&self) -> Result<&Btf, String> {
+        self.module.as_ref().unwrap_or(&self.vmlinux).as_ref().map_err(Clone::clone)
+    }
+
+    /// Whether [`Self::kvm`] is the BTF of a module.
+    pub fn kvm_is_module(&self) -> bool {
+        self.module.is_some()
+    }
+}
+
+/// The id of a function's type; none when BTF does not know the function.
+pub fn function_id(btf: &Btf, name: &str) -> Option<u32> {
+    let ids = btf.resolve_ids_by_name(name).ok()?;
+    ids.into_iter().find(|id| matches!(btf.resolve_type_by_id(*id), Ok(Type::Func(_))))
+}
+
+/// The first structure of one of these names.
+pub fn structure(btf: &Btf, names: &[&str]) -> Option<Struct> {
+    let types = names.iter().filter_map(|name| btf.resolve_types_by_name(name).ok()).flatten();
+    types.into_iter().find_map(|found| if let Type::Struct(structure) = found { Some(structure) } else { None })
+}
+
+/// Offset in bytes of the member `name`, and the member.
+pub fn field<'a>(btf: &Btf, structure: &'a Struct, name: &str) -> Option<(usize, &'a Member)> {
+    let has_name = |member: &&Member| btf.resolve_name(*member as &dyn BtfType).is_ok_and(|found| found == name);
+    let member = structure.members.iter().find(has_name)?;
+    Some((member.bit_offset() as usize / 8, member))
+}

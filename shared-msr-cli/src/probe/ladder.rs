@@ -1,0 +1,153 @@
+//! Which hooks can observe an event, best first. Which of them this kernel offers, only trying tells.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::fentry::Place;
+use crate::{kernel::symbols::CLOSER, obstacle::Obstacle};
+
+/// vmlinux, kernel/user-return-notifier.c; called by `kvm_on_user_return` before it restores (since 4.9).
+const UNREGISTER: &str = "user_return_notifier_unregister";
+
+/// Which step of the ladder observes sets and closes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProbeChoice {
+    /// The best that this kernel offers
+    #[default]
+    Auto,
+    /// fentry on KVM's functions, through BTF
+    Fentry,
+    /// kprobes on KVM's functions
+    Kprobe,
+    /// No function, only the kernel's tracepoint of WRMSRs
+    Tracepoint,
+}
+
+/// What is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Calls of the setter.
+    Set,
+    /// Calls of `kvm_on_user_return`.
+    Close,
+    /// VM-exits.
+    Exit,
+    /// Returns to the VMM.
+    UserspaceExit,
+    /// WRMSRs.
+    Write,
+    /// WRMSRs, to check the others.
+    Check,
+}
+
+impl Event {
+    /// For people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::Close => "close",
+            Self::Exit => "exit",
+            Self::UserspaceExit => "userspace exit",
+            Self::Write => "write",
+            Self::Check => "check",
+        }
+    }
+}
+
+/// A program and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// Entry of a function that BTF knows.
+    Fentry { program: &'static str, place: Place, function: &'static str },
+    /// Entry of a function that kallsyms knows.
+    Kprobe { program: &'static str, function: &'static str },
+    /// A tracepoint's arguments as they are.
+    Raw { program: &'static str, tracepoint: &'static str },
+    /// A tracepoint's record.
+    Classic { program: &'static str, category: &'static str, tracepoint: &'static str },
+}
+
+impl Hook {
+    /// `kind:name`, as reports show it.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Fentry { function, .. } => format!("fentry:{function}"),
+            Self::Kprobe { function, .. } => format!("kprobe:{function}"),
+            Self::Raw { tracepoint, .. } => format!("raw_tracepoint:{tracepoint}"),
+            Self::Classic { category, tracepoint, .. } => format!("tracepoint:{category}:{tracepoint}"),
+        }
+    }
+}
+
+/// A hook that could not be had, and why.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// For which event.
+    pub event: Event,
+    /// `kind:name`.
+    pub hook: String,
+    /// Why not.
+    pub why: Obstacle,
+}
+
+/// The hooks for an event, best first; `setter` is the name of KVM's setter here.
+pub(super) fn hooks(event: Event, choice: ProbeChoice, setter: &'static str) -> Vec<Hook> {
+    let fentry = |program, place, function| Hook::Fentry { program, place, function };
+    let raw = |program, tracepoint| Hook::Raw { program, tracepoint };
+    let all = match event {
+        Event::Set => vec![
+            fentry("shared_msr_set_fentry", Place::Kvm, setter),
+            Hook::Kprobe { program: "shared_msr_set", function: setter },
+        ],
+        Event::Close => vec![
+            fentry("shared_msr_close_fentry", Place::Kvm, CLOSER),
+            fentry("shared_msr_unregister_fentry", Place::Vmlinux, UNREGISTER),
+            Hook::Kprobe { program: "shared_msr_close", function: CLOSER },
+        ],
+        Event::Exit => vec![
+            raw("shared_msr_exit", "kvm_exit"),
+            Hook::Classic { program: "shared_msr_exit_classic", category: "kvm", tracepoint: "kvm_exit" },
+        ],
+        Event::UserspaceExit => vec![
+            raw("shared_msr_user", "kvm_userspace_exit"),
+            Hook::Classic { program: "shared_msr_user_classic", category: "kvm", tracepoint: "kvm_userspace_exit" },
+        ],
+        Event::Write => vec![raw("shared_msr_write", "write_msr")],
+        Event::Check => vec![raw("shared_msr_check", "write_msr")],
+    };
+    all.into_iter().filter(|hook| fits(*hook, choice)).collect()
+}
+
+fn fits(hook: Hook, choice: ProbeChoice) -> bool {
+    match hook {
+        Hook::Fentry { .. } => matches!(choice, ProbeChoice::Auto | ProbeChoice::Fentry),
+        Hook::Kprobe { .. } => matches!(choice, ProbeChoice::Auto | ProbeChoice::Kprobe),
+        // Not functions: they are not what is chosen between.
+        Hook::Raw { .. } | Hook::Classic { .. } => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(event: Event, choice: ProbeChoice) -> Vec<String> {
+        hooks(event, choice, "kvm_set_shared_msr").into_iter().map(Hook::name).collect()
+    }
+
+    #[test]
+    fn the_cheapest_hook_is_tried_first() {
+        assert_eq!(names(Event::Set, ProbeChoice::Auto), ["fentry:kvm_set_shared_msr", "kprobe:kvm_set_shared_msr"]);
+        let close = ["fentry:kvm_on_user_return", "fentry:user_return_notifier_unregister", "kprobe:kvm_on_user_return"];
+        assert_eq!(names(Event::Close, ProbeChoice::Auto), close);
+        assert_eq!(names(Event::Exit, ProbeChoice::Auto), ["raw_tracepoint:kvm_exit", "tracepoint:kvm:kvm_exit"]);
+    }
+
+    #[test]
+    fn a_forced_step_leaves_no_other_function_hook() {
+        assert_eq!(names(Event::Set, ProbeChoice::Kprobe), ["kprobe:kvm_set_shared_msr"]);
+        assert_eq!(names(Event::Set, ProbeChoice::Tracepoint), [""; 0]);
+        assert_eq!(names(Event::Exit, ProbeChoice::Fentry).len(), 2);
+    }
+}

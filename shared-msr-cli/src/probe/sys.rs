@@ -1,0 +1,127 @@
+//! The few calls of bpf(2) that aya does not offer.
+
+use std::{
+    ffi::CStr,
+    io, mem,
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+};
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
+
+/// What a function's entry hook is loaded with.
+pub(super) struct TracingProgram<'a> {
+    /// Shown in any listing of the kernel's programs, cut after 15 bytes.
+    pub(super) name: &'a str,
+    /// Relocated.
+    pub(super) instructions: &'a [bpf_insn],
+    /// As in the object.
+    pub(super) license: &'a CStr,
+    /// Id of the function's type.
+    pub(super) function: u32,
+    /// BTF of the module that has the function; none for vmlinux (since 5.11, 290248a5b7d8).
+    pub(super) module: Option<BorrowedFd<'a>>,
+}
+
+/// Loads a program for the entry of a function. On refusal the verifier's words are given with the error.
+pub(super) fn load_fentry(program: &TracingProgram<'_>) -> Result<OwnedFd, (io::Error, String)> {
+    match try_load(program, &mut []) {
+        Ok(descriptor) => Ok(descriptor),
+        Err(_) => {
+            // Only now: a log costs time, and one that is too small is an error of its own.
+            let mut log = vec![0; 1 << 20];
+            try_load(program, &mut log).map_err(|error| {
+                let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+                (error, String::from_utf8_lossy(&log[..end]).into_owned())
+            })
+        }
+    }
+}
+
+fn try_load(program: &TracingProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut attributes = empty();
+    // SAFETY: plain integers in a union, all zero so far.
+    let load = unsafe { &mut attributes.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+    load.expected_attach_type = bpf_attach_type::BPF_TRACE_FENTRY as u32;
+    load.insn_cnt = program.instructions.len() as u32;
+    load.insns = program.instructions.as_ptr() as u64;
+    load.license = program.license.as_ptr() as u64;
+    load.attach_btf_id = program.function;
+    load.__bindgen_anon_1.attach_btf_obj_fd = program.module.map_or(0, |module| module.as_raw_fd().cast_unsigned());
+    // The last byte stays 0.
+    for (to, from) in load.prog_name.iter_mut().take(15).zip(program.name.bytes()) {
+        *to = from.cast_signed();
+    }
+    if !log.is_empty() {
+        load.log_level = 1;
+        load.log_buf = log.as_mut_ptr() as u64;
+        load.log_size = log.len() as u32;
+    }
+    descriptor(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)?)
+}
+
+/// Attaches a loaded tracing program to what it was loaded for.
+pub(super) fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attributes = empty();
+    attributes.raw_tracepoint.prog_fd = program.as_raw_fd().cast_unsigned();
+    descriptor(bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attributes)?)
+}
+
+/// The kernel's BTF object of a module.
+pub(super) fn module_btf(module: &str) -> io::Result<OwnedFd> {
+    let mut last = 0;
+    loop {
+        let mut attributes = empty();
+        attributes.__bindgen_anon_6.__bindgen_anon_1.start_id = last;
+        if let Err(error) = bpf(bpf_cmd::BPF_BTF_GET_NEXT_ID, &mut attributes) {
+            return Err(match error.raw_os_error() {
+                Some(libc::ENOENT) => io::Error::other(format!("the kernel has no BTF object named {module}")),
+                _ => error,
+            });
+        }
+        // SAFETY: the kernel has written an integer there.
+        last = unsafe { attributes.__bindgen_anon_6.next_id };
+        let mut attributes = empty();
+        attributes.__bindgen_anon_6.__bindgen_anon_1.btf_id = last;
+        let object = match bpf(bpf_cmd::BPF_BTF_GET_FD_BY_ID, &mut attributes) {
+            Ok(raw) => descriptor(raw)?,
+            // Gone since it was listed.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+            Err(error) => return Err(error),
+        };
+        if name_of(&object)? == module.as_bytes() {
+            return Ok(object);
+        }
+    }
+}
+
+fn name_of(object: &OwnedFd) -> io::Result<Vec<u8>> {
+    // Longer than any module's name (MODULE_NAME_LEN, include/linux/module.h).
+    let mut name = [0_u8; 64];
+    let mut info =
+        bpf_btf_info { btf: 0, btf_size: 0, id: 0, name: name.as_mut_ptr() as u64, name_len: name.len() as u32, kernel_btf: 0 };
+    let mut attributes = empty();
+    attributes.info.bpf_fd = object.as_raw_fd().cast_unsigned();
+    attributes.info.info_len = size_of::<bpf_btf_info>() as u32;
+    attributes.info.info = (&raw mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+}
+
+fn empty() -> bpf_attr {
+    // SAFETY: only integers; the kernel asks that what is not used be zero.
+    unsafe { mem::zeroed() }
+}
+
+fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<libc::c_long> {
+    // SAFETY: the attributes live through the call, and so does all they point to: each caller holds it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command as libc::c_long, &raw mut *attributes, size_of::<bpf_attr>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn descriptor(raw: libc::c_long) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(raw).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just opened it for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
