@@ -18,8 +18,7 @@ struct Switch {
 }
 
 /// kernel/kprobes.c; there only where debugfs is mounted.
-const KPROBES: Switch =
-    Switch { file: "/sys/kernel/debug/kprobes/enabled", cure: "echo 1 > /sys/kernel/debug/kprobes/enabled" };
+const KPROBES: Switch = Switch { file: "/sys/kernel/debug/kprobes/enabled", cure: "echo 1 > /sys/kernel/debug/kprobes/enabled" };
 /// kernel/trace/ftrace.c. A kprobe at a function's entry uses ftrace, and so does fentry.
 const FTRACE: Switch = Switch { file: "/proc/sys/kernel/ftrace_enabled", cure: "sysctl kernel.ftrace_enabled=1" };
 

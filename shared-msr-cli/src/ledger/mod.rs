@@ -9,11 +9,7 @@ use serde::Serialize;
 
 use cpu::CpuLedger;
 
-use crate::{
-    kernel::tables::Slot,
-    probe::probes::Sight,
-    sample::Snapshot,
-};
+use crate::{kernel::tables::Slot, probe::probes::Sight, sample::Snapshot};
 
 /// What one slot counted, on one CPU or on all; none for what the hooks in use cannot tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use shared_msr_common::CpuState;
+use shared_msr_common::{CpuState, accounting::Watched};
 
-use super::Ledger;
+use super::{Events, Ledger};
 use crate::{
     kernel::{structure::tests::structure, tables::Slot},
+    probe::probes::Sight,
     sample::{CpuSample, Snapshot},
 };
 
@@ -15,7 +16,12 @@ fn list() -> Vec<Slot> {
 }
 
 fn settle(sample: CpuSample) -> Ledger {
-    Ledger::settle(&Snapshot { cpus: vec![sample], duration: Duration::from_secs(1), skipped_runs: None }, &list())
+    settle_as(sample, Sight::Split(Watched::Calls), false)
+}
+
+fn settle_as(sample: CpuSample, sight: Sight, checked: bool) -> Ledger {
+    let snapshot = Snapshot { cpus: vec![sample], duration: Duration::from_secs(1), skipped_runs: None, sight, checked };
+    Ledger::settle(&snapshot, &list())
 }
 
 fn sample(state: CpuState, registered: u8, host: u64, curr: u64) -> CpuSample {
@@ -36,9 +42,9 @@ fn open_window() -> CpuState {
 fn exits_since_the_last_event_are_credited_to_dirty_slots() {
     let ledger = settle(sample(open_window(), 1, 0, 0xabc));
     assert_eq!(ledger.violations, Vec::<String>::new());
-    assert_eq!(ledger.msrs[0].counts.deferred, 15);
-    assert_eq!(ledger.totals.avoided, 15);
-    assert_eq!(ledger.events.windows_open_at_end, 1);
+    assert_eq!(ledger.msrs[0].counts.deferred, Some(15));
+    assert_eq!(ledger.totals.avoided, Some(15));
+    assert_eq!(ledger.events.windows_open_at_end, Some(1));
     assert!(ledger.lost.is_nothing());
 }
 
@@ -46,11 +52,11 @@ fn exits_since_the_last_event_are_credited_to_dirty_slots() {
 fn a_cpu_without_events_was_all_the_time_as_it_is_now() {
     let state = CpuState { exits: 1000, ..CpuState::EMPTY };
     let inside = settle(sample(state, 1, 0, 0xabc));
-    assert_eq!(inside.totals.deferred, 1000);
-    assert_eq!((inside.events.windows_open_at_start, inside.events.windows_open_at_end), (1, 1));
+    assert_eq!(inside.totals.deferred, Some(1000));
+    assert_eq!((inside.events.windows_open_at_start, inside.events.windows_open_at_end), (Some(1), Some(1)));
     assert!(inside.reconciled() && inside.lost.is_nothing());
     let outside = settle(sample(state, 0, 0, 0));
-    assert_eq!(outside.totals.deferred, 0);
+    assert_eq!(outside.totals.deferred, Some(0));
 }
 
 #[test]
@@ -58,7 +64,7 @@ fn exits_of_a_cpu_whose_structure_is_unknown_are_a_loss() {
     let state = CpuState { exits: 1000, ..CpuState::EMPTY };
     let ledger = settle(CpuSample { cpu: 0, state, structure: None, torn: false });
     assert_eq!(ledger.lost.unsettled_exits, 1000);
-    assert_eq!(ledger.totals.deferred, 0);
+    assert_eq!(ledger.totals.deferred, Some(0));
 }
 
 #[test]
@@ -70,8 +76,8 @@ fn a_last_write_that_left_no_trace_has_failed() {
     state.slots[0].deferred = 0;
     state.settled_exits = 10;
     let ledger = settle(sample(state, 0, 0, 0));
-    assert_eq!((ledger.totals.set_written, ledger.totals.set_failed), (0, 1));
-    assert_eq!(ledger.events.windows_opened, 0);
+    assert_eq!((ledger.totals.set_written, ledger.totals.set_failed), (Some(0), Some(1)));
+    assert_eq!(ledger.events.windows_opened, Some(0));
     assert_eq!(ledger.violations, Vec::<String>::new());
 }
 
@@ -82,7 +88,7 @@ fn a_window_that_closes_without_an_exit_makes_avoided_negative() {
     state.slots[0].made_dirty = 1;
     state.slots[0].performed = 1;
     let ledger = settle(sample(state, 0, 0, 0));
-    assert_eq!(ledger.totals.avoided, -1);
+    assert_eq!(ledger.totals.avoided, Some(-1));
     assert!(ledger.reconciled());
 }
 
@@ -102,4 +108,61 @@ fn a_restore_that_nobody_wrote_for_breaks_the_invariants() {
     let ledger = settle(sample(state, 0, 0, 0));
     assert!(!ledger.reconciled());
     assert!(ledger.violations[0].contains("TSC_AUX"), "{:?}", ledger.violations);
+}
+
+/// One window, opened and closed, and what the check saw of it.
+fn closed_window(wrmsrs: u64) -> CpuSample {
+    let mut state = CpuState { known: 1, windows_opened: 1, windows_closed: 1, exits: 3, ..CpuState::EMPTY };
+    state.slots[0].written = 1;
+    state.slots[0].made_dirty = 1;
+    state.slots[0].performed = 1;
+    state.slots[0].wrmsrs = wrmsrs;
+    sample(state, 0, 0, 0)
+}
+
+#[test]
+fn a_count_that_the_kernels_record_contradicts_is_not_reconciled() {
+    let check = |wrmsrs| settle_as(closed_window(wrmsrs), Sight::Split(Watched::Calls), true);
+    assert!(check(2).reconciled() && check(2).verified());
+    for wrmsrs in [0, 1, 3] {
+        let ledger = check(wrmsrs);
+        assert!(!ledger.reconciled() && ledger.violations[0].contains("own record"), "{:?}", ledger.violations);
+    }
+    assert!(settle(closed_window(3)).reconciled(), "without the check nothing is compared");
+}
+
+#[test]
+fn a_wrmsr_that_the_cpu_is_about_to_do_is_no_contradiction() {
+    let mut sample = closed_window(1);
+    sample.state.expected = 1;
+    assert!(settle_as(sample, Sight::Split(Watched::Calls), true).reconciled());
+}
+
+#[test]
+fn hooks_that_never_fire_are_found_out() {
+    let mut state = CpuState::EMPTY;
+    state.slots[0].wrmsrs_unpaired = 500;
+    let ledger = settle_as(sample(state, 0, 0, 0), Sight::Split(Watched::Calls), true);
+    assert!(!ledger.reconciled(), "{:?}", ledger.totals);
+    state.slots[0].wrmsrs_unpaired = 1;
+    assert!(settle_as(sample(state, 0, 0, 0), Sight::Split(Watched::Calls), true).reconciled());
+}
+
+#[test]
+fn where_only_wrmsrs_are_counted_everything_else_is_unknown() {
+    let mut state = CpuState { exits: 10, userspace_exits: 2, ..CpuState::EMPTY };
+    state.slots[0].wrmsrs_unpaired = 4;
+    let ledger = settle_as(CpuSample { cpu: 0, state, structure: None, torn: false }, Sight::WritesOnly, true);
+    let counts = ledger.msrs[0].counts;
+    assert_eq!((counts.wrmsrs, counts.set_written, counts.deferred, counts.performed), (Some(4), None, None, None));
+    let Events { exits, windows_opened, .. } = ledger.events;
+    assert_eq!((exits, windows_opened, ledger.msrs[0].loaded), (10, None, None));
+    assert!(ledger.lost.is_nothing() && ledger.reconciled() && !ledger.verified());
+}
+
+#[test]
+fn a_slot_without_any_set_was_never_loaded() {
+    let state = CpuState { known: 1, ..CpuState::EMPTY };
+    assert_eq!(settle(sample(state, 0, 0, 0)).msrs[0].loaded, Some(false));
+    assert_eq!(settle(closed_window(0)).msrs[0].loaded, Some(true));
 }

@@ -40,8 +40,7 @@ impl Programs {
     pub(super) fn relocate(bpf: &Ebpf) -> Result<Self, Obstacle> {
         let mut object = Object::parse(OBJECT).map_err(|error| object::refused("the embedded object", &error))?;
         let definitions = object.maps.clone();
-        let maps: Vec<(&str, RawFd)> =
-            bpf.maps().filter_map(|(name, map)| Some((name, descriptor(map)?.as_raw_fd()))).collect();
+        let maps: Vec<(&str, RawFd)> = bpf.maps().filter_map(|(name, map)| Some((name, descriptor(map)?.as_raw_fd()))).collect();
         let maps = maps.iter().filter_map(|(name, descriptor)| Some((*name, *descriptor, definitions.get(*name)?)));
         let sections = object.functions.keys().map(|(section, _)| *section).collect();
         object.relocate_maps(maps, &sections).map_err(|error| object::refused("the maps of the object", &error))?;

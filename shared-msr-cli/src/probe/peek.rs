@@ -9,13 +9,8 @@ use aya::{
 };
 use shared_msr_common::{PEEK_BYTES, PeekBuffer};
 
-use super::{
-    object::{self, Globals},
-};
-use crate::{
-    kernel::tables::Memory,
-    obstacle::Obstacle,
-};
+use super::object::{self, Globals};
+use crate::{kernel::tables::Memory, obstacle::Obstacle};
 
 const PROGRAM: &str = "shared_msr_peek";
 
@@ -29,7 +24,7 @@ pub(super) struct Peek {
 impl Peek {
     /// Loads the program.
     pub(super) fn load() -> Result<Self, Obstacle> {
-            let mut bpf = object::load(&Globals::none())?;
+        let mut bpf = object::load(&Globals::none())?;
         let map = bpf.take_map("PEEK").ok_or_else(|| object::missing("map PEEK"))?;
         let buffer = Array::try_from(map).map_err(|error| object::refused("the map PEEK", &error))?;
         let program: &mut RawTracePoint = bpf

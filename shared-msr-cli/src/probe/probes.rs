@@ -149,7 +149,8 @@ impl Loaded {
     /// The programs are silent until they are told that they run.
     fn load(target: &Target, kernel_log: bool) -> Result<Self, Obstacle> {
         let closer = target.closer.as_ref().map_or(0, |closer| closer.address);
-        let globals = Globals { msrs: target.msrs().iter().map(|slot| slot.index).collect(), closer, kernel_log, ..Globals::none() };
+        let globals =
+            Globals { msrs: target.msrs().iter().map(|slot| slot.index).collect(), closer, kernel_log, ..Globals::none() };
         let globals = match &target.tables {
             Ok(tables) => Globals { layout: tables.layout.layout, form: tables.form, ..globals },
             Err(_) => globals,

@@ -55,9 +55,14 @@ impl Target {
         if let Some(target) = survey.target {
             return Ok(target);
         }
-        let mut obstacles =
-            survey.findings.into_iter().filter(|finding| finding.weight == Weight::Fatal).filter_map(|finding| finding.outcome.err());
-        Err(obstacles.next().unwrap_or_else(|| Obstacle::new("the survey of this host found no target", "report this as a defect")))
+        let mut obstacles = survey
+            .findings
+            .into_iter()
+            .filter(|finding| finding.weight == Weight::Fatal)
+            .filter_map(|finding| finding.outcome.err());
+        Err(obstacles
+            .next()
+            .unwrap_or_else(|| Obstacle::new("the survey of this host found no target", "report this as a defect")))
     }
 }
 
@@ -108,11 +113,11 @@ impl Survey {
 
     fn tables(&mut self, symbols: &Symbols, host: &Host, btf: &KernelBtf) -> Result<Tables, Obstacle> {
         let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
-        let addresses = self.keep("variables", Weight::Limit, addresses(), |_| {
-            "the list of MSRs and the per-CPU structures".to_owned()
-        });
+        let addresses =
+            self.keep("variables", Weight::Limit, addresses(), |_| "the list of MSRs and the per-CPU structures".to_owned());
         let (list, structures, offsets) = addresses?;
-        let peek = self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
+        let peek =
+            self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
         let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list), |list| describe_list(list))?;
         let layout = KnownLayout::find(btf);
         let closer = symbols.closer().map_or(0, |closer| closer.address);

@@ -6,7 +6,10 @@ use super::Report;
 use crate::{
     kernel::host::Vendor,
     ledger::{Counts, Events, Lost, MsrRow},
-    probe::{ladder::{Event, Refused}, probes::Hooks},
+    probe::{
+        ladder::{Event, Refused},
+        probes::Hooks,
+    },
 };
 
 /// Version of the shape below. It grows when a key changes its meaning or goes away, not when one is added.

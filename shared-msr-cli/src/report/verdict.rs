@@ -29,8 +29,11 @@ pub fn verdict(ledger: &Ledger, vendor: Vendor) -> String {
     if deferred == 0 && performed == 0 {
         return nothing(ledger, &duration);
     }
-    let facts =
-        format!("In {duration} KVM put off {} of host MSR values and paid for {}", counted(deferred, "restore"), grouped(performed));
+    let facts = format!(
+        "In {duration} KVM put off {} of host MSR values and paid for {}",
+        counted(deferred, "restore"),
+        grouped(performed)
+    );
     if avoided < 0 {
         let more = grouped(avoided.unsigned_abs());
         return format!("{facts}: {more} more than a hypervisor that restores them at every exit (the eager baseline).");
