@@ -60,21 +60,10 @@ impl Kernel {
 
     /// A kernel image in this folder, or where an unpacked package or a build tree has it.
     fn in_folder(name: &str, folder: &Path) -> Result<Self> {
-        for place in ["", "boot", "arch/x86/boot"] {
-            let place = folder.join(place);
-            match &images(&place)?[..] {
-                [] => {}
-                [image] => {
-                    return Ok(Self { name: name.to_owned(), image: place.join(image), modules: folder.to_owned() });
-                }
-                several => bail!(
-                    "{} has more than one kernel ({}), name a folder with one kernel and its modules",
-                    place.display(),
-                    several.join(", ")
-                ),
-            }
+        match image_below(folder)? {
+            Some(image) => Ok(Self { name: name.to_owned(), image, modules: folder.to_owned() }),
+            None => bail!("no vmlinuz* or bzImage in {}, its boot, its arch/x86/boot or its usr/lib/modules/*", folder.display()),
         }
-        bail!("no vmlinuz* or bzImage in {}, its boot or its arch/x86/boot", folder.display());
     }
 
     /// A short name for files.
@@ -92,6 +81,26 @@ impl Kernel {
     pub(super) fn modules(&self, module: &str) -> Result<Vec<Module>> {
         ModuleFolder::below(&self.modules)?.closure(&[module])
     }
+}
+
+/// The kernel image in a folder, or where an unpacked package or a build tree has it.
+fn image_below(folder: &Path) -> Result<Option<PathBuf>> {
+    let mut places = ["", "boot", "arch/x86/boot"].map(|place| folder.join(place)).to_vec();
+    // Beside its modules: Debian's from 7.2 on, and those of other distributions.
+    let releases = fs::read_dir(folder.join("usr/lib/modules")).into_iter().flatten().flatten();
+    places.extend(releases.map(|release| release.path()));
+    for place in places {
+        match &images(&place)?[..] {
+            [] => {}
+            [image] => return Ok(Some(place.join(image))),
+            several => bail!(
+                "{} has more than one kernel ({}), name a folder with one kernel and its modules",
+                place.display(),
+                several.join(", ")
+            ),
+        }
+    }
+    Ok(None)
 }
 
 /// Names of the kernel images in a folder; none if there is no such folder.
@@ -135,6 +144,15 @@ mod tests {
         let kernel = Kernel::in_folder("own", folder.path()).unwrap();
         assert!(kernel.image().ends_with("arch/x86/boot/bzImage"));
         assert!(kernel.modules("kvm_amd").unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_kernel_beside_its_modules_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("usr/lib/modules/7.3.4");
+        fs::create_dir_all(&place).unwrap();
+        fs::write(place.join("vmlinuz"), "").unwrap();
+        assert_eq!(Kernel::in_folder("own", folder.path()).unwrap().image(), place.join("vmlinuz"));
     }
 
     #[test]
