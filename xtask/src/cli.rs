@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
-use crate::lab::{self, Host, KernelChoice, LabFile, LabOptions};
+use crate::lab::{self, CpuModel, Host, KernelChoice, LabFile, LabOptions};
 use crate::{
     demo, ebpf, setup,
     smoke::{self, Checks},
@@ -53,6 +53,10 @@ struct LabArgs {
     #[arg(long, value_name = "SERIES|DIR", default_value = lab::DEFAULT_KERNEL)]
     kernel: KernelChoice,
 
+    /// The CPU to emulate, as QEMU (amd) or Bochs (intel) calls it.
+    #[arg(long, value_name = "MODEL")]
+    cpu_model: Option<CpuModel>,
+
     /// CPUs of the emulated host.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: u32,
@@ -61,7 +65,7 @@ struct LabArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = lab::DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
 
-    /// One virtual nanosecond per instruction: times become exact instruction counts.
+    /// One virtual nanosecond per instruction: times become exact instruction counts. Not with --host intel.
     #[arg(long)]
     icount: bool,
 
@@ -83,6 +87,7 @@ impl From<LabArgs> for LabOptions {
         Self {
             host: args.host,
             kernel: args.kernel,
+            cpu_model: args.cpu_model,
             smp: args.smp,
             timeout: Duration::from_secs(args.timeout),
             icount: args.icount,

@@ -2,7 +2,8 @@
 # The first process of an emulated host: prepares it, runs /lab/command, tells its exit status and switches off.
 #
 # Four serial ports lead out of the machine. ttyS0 has the kernel's messages (and what this script complains about), ttyS1
-# the command's standard output, ttyS2 its standard error, ttyS3 words for xtask: "start", "end STATUS", "no-kvm".
+# the command's standard output, ttyS2 its standard error, ttyS3 words for xtask: "start", "no-kvm", "end STATUS OUT ERR"
+# with the number of bytes sent on the other two.
 #
 # To run a part of the command as somebody else:  su -s /bin/sh nobody -c '...'
 # (busybox-static of Debian has no setuidgid or chpst, and its setpriv cannot change the user.)
@@ -25,6 +26,8 @@ ln -s /proc/self/fd/1 /dev/stdout
 ln -s /proc/self/fd/2 /dev/stderr
 hostname lab
 ip link set lo up
+# Where booting had to be quiet: from here on all messages.
+dmesg -n 7
 
 # Open for as long as the bytes must come out as they went in: a port that nobody has open forgets its settings.
 exec 3>/dev/ttyS1 4>/dev/ttyS2 5>/dev/ttyS3
@@ -60,6 +63,7 @@ done
 wait $out $err
 # The last close of a port waits until every byte has left it: xtask ends the machine when it has the status.
 exec 3>&- 4>&-
-echo "end $status" >&5
+sent() { sed -n "s/^$1:.* tx:\([0-9]*\).*/\1/p" /proc/tty/driver/serial; }
+echo "end $status $(sent 1) $(sent 2)" >&5
 exec 5>&-
 poweroff -f

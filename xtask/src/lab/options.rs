@@ -12,6 +12,8 @@ use super::KernelChoice;
 pub(crate) enum Host {
     /// QEMU with AMD's SVM: `kvm_amd`, whose one user-return MSR is `TSC_AUX`.
     Amd,
+    /// Bochs with Intel's VMX: `kvm_intel`, whose list has `STAR`, `LSTAR`, `SYSCALL_MASK`, `TSC_AUX` and more.
+    Intel,
 }
 
 impl Host {
@@ -19,6 +21,7 @@ impl Host {
     pub(super) fn kvm_module(self) -> &'static str {
         match self {
             Self::Amd => "kvm_amd",
+            Self::Intel => "kvm_intel",
         }
     }
 
@@ -26,7 +29,32 @@ impl Host {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Amd => "amd",
+            Self::Intel => "intel",
         }
+    }
+}
+
+/// A name that the host's emulator has for a CPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CpuModel(String);
+
+impl CpuModel {
+    /// The emulator's name of it.
+    pub(super) fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CpuModel {
+    type Err = String;
+
+    /// Only what can be in such a name: a comma or a blank would begin another option of the emulator.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        if text.is_empty() || !text.bytes().all(allowed) {
+            return Err("a model is one word of letters, digits, `_`, `-` and `.`".to_owned());
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -78,6 +106,8 @@ pub(crate) struct LabOptions {
     pub(crate) host: Host,
     /// Its kernel.
     pub(crate) kernel: KernelChoice,
+    /// Its CPU, if not the host's usual one.
+    pub(crate) cpu_model: Option<CpuModel>,
     /// Its number of CPUs.
     pub(crate) smp: u32,
     /// How long the whole run may take.
@@ -98,6 +128,7 @@ impl LabOptions {
         Self {
             host: Host::Amd,
             kernel: KernelChoice::Series(DEFAULT_KERNEL.to_owned()),
+            cpu_model: None,
             smp: 1,
             timeout: Duration::from_secs(DEFAULT_TIMEOUT),
             icount: false,
@@ -137,6 +168,14 @@ mod tests {
     fn half_a_pair_is_refused() {
         for text in ["a", "a:", ":b", "a:b/", "a:../b", "a:/proc/b", "a:/init", "a:sh"] {
             assert!(destination(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cpu_model_cannot_bring_other_options_with_it() {
+        assert_eq!("core2_penryn_t9600".parse::<CpuModel>().unwrap().name(), "core2_penryn_t9600");
+        for text in ["", "EPYC,+x", "a b", "a\nb"] {
+            assert!(text.parse::<CpuModel>().is_err(), "{text}");
         }
     }
 }

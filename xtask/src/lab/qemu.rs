@@ -1,127 +1,57 @@
-//! QEMU as the emulated host, without any hardware virtualization.
+//! QEMU as the emulated AMD host, without any hardware virtualization.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Host, LabOptions};
-use crate::process;
+use super::LabOptions;
+use super::machine::{self, Emulator, Machine};
+use super::options::CpuModel;
 
 const QEMU: &str = "qemu-system-x86_64";
+
+/// The CPU where none is named: the lab needs no more of it than SVM and RDTSCP, which are added to any.
+const CPU_MODEL: &str = "EPYC";
 
 /// Kernel messages on the first port; a panic ends the machine at once instead of waiting for somebody to see it.
 const KERNEL_COMMAND_LINE: &str = "console=ttyS0 panic=-1";
 
-/// A running machine. Ends when the value is dropped.
-///
-/// Its serial ports write to files: a file takes every byte at once, so nothing that the machine sends can be lost, whatever
-/// the reader does.
-#[derive(Debug)]
-pub(super) struct Machine {
-    child: Child,
-    folder: PathBuf,
+const EMULATOR: Emulator = Emulator { name: "QEMU", complaints };
+
+/// Starts a machine with its files in `folder`.
+pub(super) fn start(options: &LabOptions, image: &Path, initramfs: &Path, folder: &Path, log: &Path) -> Result<Machine> {
+    let ports = machine::port_files(folder, log)?;
+    let mut command = Command::new(QEMU);
+    command.args(arguments(options, image, initramfs, &ports));
+    // SAFETY: the function only makes one system call, which is allowed between fork and exec.
+    unsafe { command.pre_exec(machine::end_with_parent) };
+    Machine::start(&EMULATOR, command, folder, Vec::new())
 }
 
-impl Machine {
-    /// Starts a machine with its files in `folder`.
-    pub(super) fn start(options: &LabOptions, image: &Path, initramfs: &Path, folder: &Path, log: &Path) -> Result<Self> {
-        // Made here and not by QEMU, so that they can be read from the first moment on.
-        for port in Port::ALL {
-            File::create(folder.join(port.file())).context("cannot create the files of the machine")?;
-        }
-        let messages = File::create(folder.join("qemu")).context("cannot create the files of the machine")?;
-        let mut command = Command::new(QEMU);
-        command.args(arguments(options, image, initramfs, folder, log));
-        command.stdin(Stdio::null()).stdout(messages.try_clone()?).stderr(messages);
-        // SAFETY: the function only makes one system call, which is allowed between fork and exec.
-        unsafe { command.pre_exec(end_with_parent) };
-        let child = command.spawn().map_err(|error| process::not_started(&command, error))?;
-        Ok(Self { child, folder: folder.to_owned() })
-    }
-
-    /// What came out of a port, from the beginning.
-    pub(super) fn output(&self, port: Port) -> Result<File> {
-        let path = self.folder.join(port.file());
-        File::open(&path).with_context(|| format!("cannot read {}", path.display()))
-    }
-
-    /// What QEMU itself said.
-    pub(super) fn messages(&self) -> String {
-        let text = std::fs::read(self.folder.join("qemu")).unwrap_or_default();
-        String::from_utf8_lossy(&text).into_owned()
-    }
-
-    /// How QEMU ended, if it did.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().context("cannot see whether QEMU is still running")
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // Errors mean that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A way out of the machine, but for the kernel's messages, which go to their log.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Port {
-    /// The command's standard output.
-    Out,
-    /// The command's standard error.
-    Err,
-    /// What the first process tells us.
-    Init,
-}
-
-impl Port {
-    /// In the order of the serial ports.
-    const ALL: [Self; 3] = [Self::Out, Self::Err, Self::Init];
-
-    fn file(self) -> &'static str {
-        match self {
-            Self::Out => "out",
-            Self::Err => "err",
-            Self::Init => "init",
-        }
-    }
-}
-
-/// Lets the kernel end QEMU when the thread that started it ends for whatever reason, Ctrl-C and `kill -9` too.
-fn end_with_parent() -> io::Result<()> {
-    // SAFETY: this call takes numbers only and touches no memory.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } == 0 {
-        return Ok(());
-    }
-    Err(io::Error::last_os_error())
+/// All but the long known lines about what QEMU's emulation lacks.
+fn complaints(messages: &str) -> Vec<&str> {
+    messages.lines().filter(|line| !line.contains("TCG doesn't support requested feature")).collect()
 }
 
 /// QEMU's arguments.
-fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, folder: &Path, log: &Path) -> Vec<OsString> {
-    let cpu = match options.host {
-        Host::Amd => "EPYC,+svm,+rdtscp",
-    };
+fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, ports: &[PathBuf]) -> Vec<OsString> {
+    let cpu = format!("{},+svm,+rdtscp", options.cpu_model.as_ref().map_or(CPU_MODEL, CpuModel::name));
     // With a thread per CPU, QEMU 7.2 let one in eight machines panic.
     let accelerator = if options.smp > 1 { "tcg,thread=single" } else { "tcg" };
     let smp = options.smp.to_string();
     let mut arguments: Vec<OsString> = Vec::new();
-    arguments.extend(["-accel", accelerator, "-machine", "q35", "-cpu", cpu, "-smp", &smp].map(OsString::from));
+    arguments.extend(["-accel", accelerator, "-machine", "q35", "-cpu", &cpu, "-smp", &smp].map(OsString::from));
     arguments.extend(["-m", "1G", "-nodefaults", "-no-user-config", "-no-reboot"].map(OsString::from));
     arguments.extend(["-display", "none", "-monitor", "none"].map(OsString::from));
     if options.icount {
         arguments.extend(["-icount", "shift=0,sleep=off"].map(OsString::from));
     }
-    let files = std::iter::once(log.to_owned()).chain(Port::ALL.map(|port| folder.join(port.file())));
-    for (number, file) in files.enumerate() {
+    for (number, file) in ports.iter().enumerate() {
         let mut backend = OsString::from(format!("file,id=port{number},path="));
-        backend.push(doubled_commas(&file));
+        backend.push(doubled_commas(file));
         arguments.extend([OsString::from("-chardev"), backend]);
         arguments.extend([OsString::from("-serial"), OsString::from(format!("chardev:port{number}"))]);
     }
@@ -144,7 +74,7 @@ mod tests {
 
     fn line(options: &LabOptions) -> String {
         let path = Path::new("/a,b");
-        let arguments = arguments(options, path, path, path, path);
+        let arguments = arguments(options, path, path, &[PathBuf::from("/a,b/out")]);
         arguments.iter().map(|argument| argument.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
@@ -166,6 +96,19 @@ mod tests {
 
     #[test]
     fn a_comma_in_a_path_does_not_end_the_option() {
-        assert!(line(&LabOptions::new(["true"])).contains("file,id=port1,path=/a,,b/out"));
+        assert!(line(&LabOptions::new(["true"])).contains("file,id=port0,path=/a,,b/out"));
+    }
+
+    #[test]
+    fn another_cpu_still_has_what_the_lab_needs() {
+        let options = LabOptions { cpu_model: Some("EPYC-Rome".parse().unwrap()), ..LabOptions::new(["true"]) };
+        assert!(line(&options).contains("-cpu EPYC-Rome,+svm,+rdtscp -smp"));
+    }
+
+    #[test]
+    fn only_unexpected_messages_are_complaints() {
+        let known = "qemu-system-x86_64: warning: TCG doesn't support requested feature: CPUID.01H:ECX.fma [bit 12]\n";
+        assert!(complaints(known).is_empty());
+        assert_eq!(complaints(&format!("{known}no disk\n")), ["no disk"]);
     }
 }

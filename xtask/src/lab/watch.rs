@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::qemu::{Machine, Port};
+use super::machine::{Machine, Port};
 use super::{LAB_FAILED, LabRun, TIMED_OUT, log};
 
 /// How often we look. Short enough that nobody sees it, long enough that it costs nothing.
@@ -23,8 +23,17 @@ enum State {
     NoKvm,
     /// The command runs.
     Running,
-    /// The command ended with this status.
-    Ended(u8),
+    /// The command ended.
+    Ended(End),
+}
+
+/// What the first process tells at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct End {
+    /// The command's exit status.
+    status: u8,
+    /// How many bytes of its standard output and standard error have been sent, if the kernel counts them.
+    sent: Option<(u64, u64)>,
 }
 
 /// Waits for the end of the command, or for the reason why it will never come.
@@ -39,16 +48,25 @@ pub(super) fn until_end(
     let mut told = String::new();
     let (mut from_out, mut from_err) = (machine.output(Port::Out)?, machine.output(Port::Err)?);
     let mut from_init = machine.output(Port::Init)?;
+    let (mut copied_out, mut copied_err) = (0, 0);
     loop {
         // First whether it is over, then what was printed: nothing can come between the two.
         let gone = machine.ended()?;
         from_init.read_to_string(&mut told).context("cannot read what the machine tells")?;
         let state = state(&told);
-        copy(&mut from_out, out).context("cannot write the command's standard output")?;
-        copy(&mut from_err, err).context("cannot write the command's standard error")?;
+        if let State::Ended(_) = state {
+            machine.finish()?;
+        }
+        copied_out += copy(&mut from_out, out).context("cannot write the command's standard output")?;
+        copied_err += copy(&mut from_err, err).context("cannot write the command's standard error")?;
         let ending = |status, problem| Ok(LabRun { status, problem, log: log.clone() });
-        if let State::Ended(status) = state {
-            return ending(status, None);
+        if let State::Ended(end) = state {
+            return match end.sent {
+                Some(sent) if sent != (copied_out, copied_err) => {
+                    ending(LAB_FAILED, Some(lost(machine.emulator(), end.status, sent, (copied_out, copied_err))))
+                }
+                _ => ending(end.status, None),
+            };
         }
         if state == State::NoKvm {
             return ending(LAB_FAILED, Some(with_log("KVM's modules could not be loaded", &log)));
@@ -56,10 +74,10 @@ pub(super) fn until_end(
         if let Some(status) = gone {
             let why = match log::panic(&log) {
                 Some(reason) => format!("the emulated host panicked: {reason}"),
-                None if state == State::Booting => format!("QEMU ended before the command began ({status})"),
+                None if state == State::Booting => format!("{} ended before the command began ({status})", machine.emulator()),
                 None => format!("the emulated host went away before the command ended ({status})"),
             };
-            return ending(LAB_FAILED, Some(with_log(&(why + &said(&machine.messages())), &log)));
+            return ending(LAB_FAILED, Some(with_log(&(why + &said(&machine)), &log)));
         }
         if start.elapsed() >= timeout {
             let seconds = timeout.as_secs();
@@ -79,7 +97,7 @@ fn state(told: &str) -> State {
     let mut state = State::Booting;
     for line in told.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
         state = match line.split_once(' ') {
-            Some(("end", status)) => status.parse().map_or(state, State::Ended),
+            Some(("end", numbers)) => end(numbers).map_or(state, State::Ended),
             _ if line == "start" => State::Running,
             _ if line == "no-kvm" => State::NoKvm,
             _ => state,
@@ -88,13 +106,34 @@ fn state(told: &str) -> State {
     state
 }
 
-/// Copies what is new in a file that grows.
-fn copy(from: &mut File, to: &mut dyn Write) -> std::io::Result<()> {
+/// Reads "STATUS", or "STATUS OUT ERR" with the bytes sent.
+fn end(numbers: &str) -> Option<End> {
+    let mut numbers = numbers.split(' ');
+    let status = numbers.next()?.parse().ok()?;
+    let mut count = || numbers.next()?.parse().ok();
+    Some(End { status, sent: count().zip(count()) })
+}
+
+/// What to say when the command's output did not arrive whole.
+fn lost(emulator: &str, status: u8, sent: (u64, u64), copied: (u64, u64)) -> String {
+    format!(
+        "the command ended with status {status}, but {emulator} lost some of its output: {} of {} bytes of standard output \
+         and {} of {} bytes of standard error arrived",
+        copied.0, sent.0, copied.1, sent.1
+    )
+}
+
+/// Copies what is new in a file that grows, and says how much that was.
+fn copy(from: &mut File, to: &mut dyn Write) -> std::io::Result<u64> {
     let mut buffer = [0; 65536];
+    let mut copied = 0;
     loop {
         match from.read(&mut buffer) {
-            Ok(0) => return to.flush(),
-            Ok(length) => to.write_all(&buffer[..length])?,
+            Ok(0) => return to.flush().map(|()| copied),
+            Ok(length) => {
+                to.write_all(&buffer[..length])?;
+                copied += length as u64;
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -109,10 +148,10 @@ fn with_log(sentence: &str, log: &Path) -> String {
     }
 }
 
-/// QEMU's own messages, but for the long known ones about what its emulation lacks.
-fn said(messages: &str) -> String {
-    let lines: Vec<_> = messages.lines().filter(|line| !line.contains("TCG doesn't support requested feature")).collect();
-    if lines.is_empty() { String::new() } else { format!("; QEMU said: {}", lines.join(" / ")) }
+/// The emulator's own complaints, as the end of a sentence.
+fn said(machine: &Machine) -> String {
+    let complaints = machine.complaints();
+    if complaints.is_empty() { String::new() } else { format!("; {} said: {complaints}", machine.emulator()) }
 }
 
 #[cfg(test)]
@@ -124,19 +163,13 @@ mod tests {
         assert_eq!(state(""), State::Booting);
         assert_eq!(state("no-kvm\n"), State::NoKvm);
         assert_eq!(state("start\n"), State::Running);
-        assert_eq!(state("start\nend 7\n"), State::Ended(7));
+        assert_eq!(state("start\nend 7\n"), State::Ended(End { status: 7, sent: None }));
+        assert_eq!(state("start\nend 7 12 0\n"), State::Ended(End { status: 7, sent: Some((12, 0)) }));
     }
 
     #[test]
     fn half_a_word_does_not_count() {
         assert_eq!(state("start\nend 12"), State::Running);
         assert_eq!(state("sta"), State::Booting);
-    }
-
-    #[test]
-    fn only_unexpected_messages_of_qemu_are_shown() {
-        let known = "qemu-system-x86_64: warning: TCG doesn't support requested feature: CPUID.01H:ECX.fma [bit 12]\n";
-        assert_eq!(said(known), "");
-        assert_eq!(said(&format!("{known}no disk\n")), "; QEMU said: no disk");
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 use super::apt;
 use crate::{
     ebpf::{self, Compiler},
+    lab::bochs_files,
     process,
 };
 
@@ -24,7 +25,7 @@ pub(super) struct Need {
 }
 
 /// All but bpf-linker, which no distribution has in the version we need.
-pub(super) const NEEDS: [Need; 6] = [
+pub(super) const NEEDS: [Need; 8] = [
     Need {
         what: "a C compiler with a static C library",
         present: c_compiler,
@@ -48,6 +49,21 @@ pub(super) const NEEDS: [Need; 6] = [
         present: || process::on_path("qemu-system-x86_64"),
         packages: &["qemu-system-x86"],
         elsewhere: "install QEMU for x86 (qemu-system-x86_64)",
+    },
+    Need {
+        what: "Bochs",
+        present: || process::on_path("bochs-bin") && bochs_files::bios().is_some() && bochs_files::display_bios().is_some(),
+        // bochs-term is the smallest of the displays, one of which bochs depends on. Both BIOSes are named, because bochs
+        // would also be content with SeaBIOS.
+        packages: &["bochs", "bochs-term", "bochsbios", "vgabios"],
+        elsewhere: "install Bochs 2.7 or 3.0 as bochs-bin, built as Debian does (with VMX, debugger and rfb display), and its \
+                    BIOSes in /usr/share/bochs",
+    },
+    Need {
+        what: "xorriso and isolinux, from which Bochs boots",
+        present: || process::on_path("xorriso") && bochs_files::loader().is_some() && bochs_files::loader_library().is_some(),
+        packages: &["xorriso", "isolinux", "syslinux-common"],
+        elsewhere: "install xorriso and syslinux (isolinux.bin and ldlinux.c32)",
     },
     Need {
         what: "a static busybox",

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 mod debian;
 mod modules;
 mod order;
+mod signature;
 
 pub(super) use modules::Module;
 use modules::ModuleFolder;

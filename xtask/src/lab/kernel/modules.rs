@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::order;
+use super::{order, signature};
 
 /// A module ready to be loaded.
 #[derive(Debug)]
@@ -16,6 +16,13 @@ pub(in crate::lab) struct Module {
     pub(in crate::lab) name: String,
     /// Its content, not compressed.
     pub(in crate::lab) content: Vec<u8>,
+}
+
+impl Module {
+    /// Takes off the signature, for hosts that are too slow to check it. Only a kernel that insists on signatures minds.
+    pub(in crate::lab) fn drop_signature(&mut self) {
+        self.content.truncate(signature::without(&self.content).len());
+    }
 }
 
 /// The modules anywhere below a folder.
