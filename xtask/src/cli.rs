@@ -34,7 +34,7 @@ enum Command {
     /// Set up, then run all checks: formatting, lints, unit and CLI tests, smoke tests in the lab.
     Test,
     /// Run the smoke tests in the lab alone.
-    Smoke,
+    Smoke(smoke::Selection),
     /// Run a command on an emulated KVM host.
     ///
     /// The command's standard output and standard error become ours and its exit status becomes ours.
@@ -105,9 +105,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Ebpf => ebpf::run().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
-        Command::Smoke => {
+        Command::Smoke(selection) => {
             let mut checks = Checks::default();
-            smoke::run(&mut checks);
+            smoke::run(&mut checks, &selection);
             Ok(test::verdict(&checks))
         }
         Command::Lab(args) => Ok(ExitCode::from(lab::stream_or_say_why(&args.into()))),

@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     checks.check("clippy, kernel-side programs", bpf_lints.is_ok(), &outcome(&bpf_lints));
     checks.enter("unit and CLI tests");
     tests(&mut checks);
-    smoke::run(&mut checks);
+    smoke::run(&mut checks, &smoke::Selection::default());
     Ok(verdict(&checks))
 }
 

@@ -160,6 +160,17 @@ pub struct MsrRow {
     pub loaded: Option<bool>,
 }
 
+/// One CPU with its counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CpuRow {
+    /// The CPU's number.
+    pub cpu: u32,
+    /// Its events.
+    pub events: Events,
+    /// Its counts over all slots.
+    pub counts: Counts,
+}
+
 /// The books of one measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -175,6 +186,8 @@ pub struct Ledger {
     pub totals: Counts,
     /// Per slot, in the order of KVM's list.
     pub msrs: Vec<MsrRow>,
+    /// Per possible CPU, in ascending order.
+    pub cpus: Vec<CpuRow>,
     /// What could not be counted.
     pub lost: Lost,
     /// Invariants that do not hold, each in a sentence; none when the books reconcile.
@@ -193,13 +206,20 @@ impl Ledger {
             let loaded = cpus.iter().map(|cpu| cpu.loaded(position)).fold(Some(false), either);
             MsrRow { slot: slot.clone(), counts, loaded }
         };
+        let nothing = CpuLedger::nothing(snapshot.sight, snapshot.checked);
+        let cpu_row = |cpu: &CpuLedger| {
+            let mut counts = nothing;
+            (0..list.len()).for_each(|slot| counts.add(&cpu.counts(slot)));
+            CpuRow { cpu: cpu.cpu, events: cpu.events(), counts }
+        };
         let mut ledger = Self {
             duration: snapshot.duration,
             sight: snapshot.sight,
             checked: snapshot.checked,
             events: Events::ZERO,
-            totals: CpuLedger::nothing(snapshot.sight, snapshot.checked),
+            totals: nothing,
             msrs: list.iter().enumerate().map(row).collect(),
+            cpus: cpus.iter().map(cpu_row).collect(),
             lost: Lost { skipped_runs: snapshot.skipped_runs, ..Lost::default() },
             violations,
         };
@@ -209,6 +229,11 @@ impl Ledger {
         }
         for row in &ledger.msrs {
             ledger.totals.add(&row.counts);
+        }
+        let mut sum = nothing;
+        ledger.cpus.iter().for_each(|row| sum.add(&row.counts));
+        if sum != ledger.totals {
+            ledger.violations.push(format!("the sum over CPUs, {sum:?}, is not the sum over MSRs, {:?}", ledger.totals));
         }
         ledger
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Report;
 use crate::{
     kernel::host::Vendor,
-    ledger::{Counts, Events, Lost, MsrRow},
+    ledger::{Counts, CpuRow, Events, Lost, MsrRow},
     probe::{
         ladder::{Event, Refused},
         probes::Hooks,
@@ -28,6 +28,7 @@ struct Document<'a> {
     violations: &'a [String],
     totals: Totals,
     msrs: Vec<Msr<'a>>,
+    cpus: Vec<Cpu>,
 }
 
 #[derive(Serialize)]
@@ -66,6 +67,15 @@ struct Msr<'a> {
     counts: Counts,
 }
 
+#[derive(Serialize)]
+struct Cpu {
+    cpu: u32,
+    #[serde(flatten)]
+    events: Events,
+    #[serde(flatten)]
+    counts: Counts,
+}
+
 /// One JSON object on one line.
 pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
     let ledger = report.ledger;
@@ -85,6 +95,7 @@ pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
         violations: &ledger.violations,
         totals: Totals { events: ledger.events, counts: ledger.totals },
         msrs: ledger.msrs.iter().map(|row| msr(row, report.list_known)).collect(),
+        cpus: ledger.cpus.iter().filter(|row| matters(row, report)).map(cpu).collect(),
     };
     Ok(serde_json::to_string(&document)? + "\n")
 }
@@ -101,4 +112,14 @@ fn msr(row: &MsrRow, list_known: bool) -> Msr<'_> {
         loaded: row.loaded,
         counts: row.counts,
     }
+}
+
+/// Whether a CPU is online, or was and counted something. Many hosts have far more possible CPUs than real ones.
+fn matters(row: &CpuRow, report: &Report<'_>) -> bool {
+    let counted = row.events.exits > 0 || row.events.windows_closed != Some(0) || row.events.windows_open_at_start != Some(0);
+    counted || report.host.online_cpus.contains(&row.cpu)
+}
+
+fn cpu(row: &CpuRow) -> Cpu {
+    Cpu { cpu: row.cpu, events: row.events, counts: row.counts }
 }

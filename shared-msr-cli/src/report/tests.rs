@@ -11,7 +11,7 @@ use crate::{
         host::{Host, Vendor},
         tables::Slot,
     },
-    ledger::{Counts, Events, Ledger, Lost, MsrRow},
+    ledger::{Counts, CpuRow, Events, Ledger, Lost, MsrRow},
     obstacle::Obstacle,
     probe::{
         ladder::{Event, Refused},
@@ -27,6 +27,7 @@ fn ledger(counts: Counts, events: Events) -> Ledger {
         events,
         totals: counts,
         msrs: vec![MsrRow { slot: Slot { slot: 0, index: 0xc000_0103, name: "TSC_AUX".to_owned() }, counts, loaded: Some(true) }],
+        cpus: vec![CpuRow { cpu: 1, events, counts }],
         lost: Lost { skipped_runs: Some(0), ..Lost::default() },
         violations: Vec::new(),
     }

@@ -8,60 +8,192 @@ mod exact;
 mod inside;
 mod killed;
 mod lab_itself;
+mod matrix;
 mod sections;
+mod summary;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use checks::Checks;
+use matrix::Expected;
 use sections::Sections;
+use summary::{Line, Summary};
 
 use crate::{
-    lab::{self, KernelChoice, LabFile, LabOptions},
+    lab::{self, Host, KernelChoice, LabFile, LabOptions},
     workspace,
 };
 
-/// The kernels that the exact scenario runs on; the others take the newer.
-const KERNELS: [&str; 2] = ["6.1", "6.12"];
-const NEWEST: &str = KERNELS[1];
+/// AMD hosts that every test runs on, and all of them.
+const AMD: [&str; 2] = ["6.1", "6.12"];
+const ALL_AMD: [&str; 6] = ["6.1", "6.12", "6.16", "6.18", "7.2", "7.3"];
+/// Intel hosts, the same.
+const INTEL: [&str; 1] = ["6.1"];
+const ALL_INTEL: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
+/// The kernel of the scenarios that are not about kernels.
+const USUAL: &str = "6.12";
+/// kvm_amd uses the mechanism from 5.13 on.
+const UNUSED: &str = "5.10";
+/// The first series with BTF of modules (5.11).
+const WITHOUT_MODULE_BTF: &str = "5.10";
 
-/// Runs all scenarios and counts their checks.
-pub(crate) fn run(checks: &mut Checks) {
-    for kernel in KERNELS {
-        scenario(checks, &Scenario { name: "exact", kernel, smp: 1, load_modules: true }, exact::check);
-    }
-    scenario(checks, &Scenario { name: "inside", kernel: NEWEST, smp: 2, load_modules: true }, inside::check);
-    scenario(checks, &Scenario { name: "errors", kernel: NEWEST, smp: 1, load_modules: false }, errors::check);
-    scenario(checks, &Scenario { name: "killed", kernel: NEWEST, smp: 1, load_modules: true }, killed::check);
-    lab_itself::check(checks, NEWEST);
+/// Which scenarios to run.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Selection {
+    /// On every kernel and host of docs/compatibility.md, not only on the few that `cargo xtask test` takes. Downloads them
+    /// once
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only scenarios whose "HOST KERNEL NAME" contains this, such as "intel 6.1" or "errors"
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
 }
 
+/// Runs the scenarios and counts their checks.
+pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
+    let mut lines = Lines { selection: selection.clone(), lines: Vec::new() };
+    let all = selection.all;
+    let (amd, intel) = if all { (&ALL_AMD[..], &ALL_INTEL[..]) } else { (&AMD[..], &INTEL[..]) };
+    for kernel in amd {
+        scenario(checks, &mut lines, &Scenario::new("exact", kernel), exact::check);
+    }
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("inside", USUAL) }, inside::check);
+    scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
+    scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
+    for kernel in amd {
+        ladder(checks, &mut lines, Scenario::new("matrix", kernel), AMD_HOST);
+    }
+    for kernel in intel {
+        let expected = Expected { module_btf: *kernel != WITHOUT_MODULE_BTF, ..INTEL_HOST };
+        ladder(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("matrix", kernel) }, expected);
+    }
+    if all {
+        let scenario_of_old = Scenario { arguments: AMD_HOST.guest(), ..Scenario::new("matrix", UNUSED) };
+        scenario(checks, &mut lines, &scenario_of_old, matrix::check_unused);
+        let penryn = Scenario { host: Host::Intel, cpu_model: Some(WITHOUT_EFER_CONTROL), ..Scenario::new("matrix", "6.1") };
+        ladder(checks, &mut lines, penryn, PENRYN_HOST);
+    }
+    if selection.only.is_none() {
+        lab_itself::check(checks, USUAL);
+    }
+    summary::print(&lines.lines);
+}
+
+/// QEMU's AMD CPU: the mechanism has one MSR.
+const AMD_HOST: Expected =
+    Expected { outs: 200, cpuids: 10, hlts: 50, loaded: &["TSC_AUX"], never_loaded: &[], module_btf: true };
+/// Bochs' Haswell: four of six are loaded for a 64-bit guest.
+const INTEL_HOST: Expected = Expected {
+    outs: 100,
+    cpuids: 10,
+    hlts: 1,
+    loaded: &["STAR", "LSTAR", "SYSCALL_MASK", "TSC_AUX"],
+    never_loaded: &["CSTAR", "EFER"],
+    module_btf: true,
+};
+/// A CPU whose VMCS cannot switch EFER, so that KVM switches it as a user-return MSR; it has no RDTSCP.
+const WITHOUT_EFER_CONTROL: &str = "core2_penryn_t9600";
+const PENRYN_HOST: Expected =
+    Expected { loaded: &["STAR", "LSTAR", "SYSCALL_MASK", "EFER"], never_loaded: &["CSTAR"], ..INTEL_HOST };
+
+#[derive(Clone, Debug)]
 struct Scenario {
     /// Also the name of its script.
     name: &'static str,
+    host: Host,
+    cpu_model: Option<&'static str>,
     kernel: &'static str,
     smp: u32,
     load_modules: bool,
+    /// Of the script.
+    arguments: Vec<String>,
 }
 
-fn scenario(checks: &mut Checks, scenario: &Scenario, check: fn(&mut Checks, &Sections) -> Result<()>) {
-    checks.enter(&format!("lab amd {} {}", scenario.kernel, scenario.name));
+impl Scenario {
+    fn new(name: &'static str, kernel: &'static str) -> Self {
+        Self { name, host: Host::Amd, cpu_model: None, kernel, smp: 1, load_modules: true, arguments: Vec::new() }
+    }
+
+    /// For people.
+    fn host(&self) -> String {
+        let host = format!("{:?}", self.host).to_lowercase();
+        self.cpu_model.map_or_else(|| host.clone(), |model| format!("{host} {model}"))
+    }
+}
+
+fn ladder(checks: &mut Checks, lines: &mut Lines, of: Scenario, expected: Expected) {
+    let of = Scenario { arguments: expected.guest(), ..of };
+    scenario(checks, lines, &of, |checks, sections| matrix::check(checks, sections, &expected));
+}
+
+fn scenario<R: Into<Summaries>>(
+    checks: &mut Checks,
+    lines: &mut Lines,
+    scenario: &Scenario,
+    check: impl FnOnce(&mut Checks, &Sections) -> Result<R>,
+) {
+    let place = format!("{} {} {}", scenario.host(), scenario.kernel, scenario.name);
+    if lines.selection.only.as_ref().is_some_and(|only| !place.contains(only.as_str())) {
+        return;
+    }
+    checks.enter(&format!("lab {place}"));
+    let (passed, failed) = (checks.passed, checks.failed);
     let result = boot(scenario).and_then(|sections| check(checks, &sections));
-    if let Err(error) = result {
-        checks.check("the scenario runs to its end", false, &format!("{error:#}"));
+    let Summaries(mut summaries) = match result {
+        Ok(summaries) => summaries.into(),
+        Err(error) => {
+            checks.check("the scenario runs to its end", false, &format!("{error:#}"));
+            Summaries(Vec::new())
+        }
+    };
+    if summaries.is_empty() {
+        let numbers = format!("{} checks passed, {} failed", checks.passed - passed, checks.failed - failed);
+        summaries.push(Summary { what: scenario.name.to_owned(), hooks: "-".to_owned(), numbers });
+    }
+    let verdict = if checks.failed == failed { "ok" } else { "FAIL" };
+    lines.lines.extend(summaries.into_iter().map(|summary| Line {
+        host: scenario.host(),
+        kernel: scenario.kernel.to_owned(),
+        summary,
+        verdict,
+    }));
+}
+
+/// The table as far as it is filled.
+struct Lines {
+    selection: Selection,
+    lines: Vec<Line>,
+}
+
+/// What a scenario's check hands on: nothing, or several lines.
+struct Summaries(Vec<Summary>);
+
+impl From<()> for Summaries {
+    fn from((): ()) -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl From<Vec<Summary>> for Summaries {
+    fn from(summaries: Vec<Summary>) -> Self {
+        Self(summaries)
     }
 }
 
 fn boot(scenario: &Scenario) -> Result<Sections> {
     let script = |file: String| LabFile { source: folder().join(&file), destination: format!("/smoke/{file}") };
+    let command = ["sh".to_owned(), format!("/smoke/{}.sh", scenario.name)].into_iter().chain(scenario.arguments.clone());
     let options = LabOptions {
+        host: scenario.host,
+        cpu_model: scenario.cpu_model.map(str::parse).transpose().map_err(anyhow::Error::msg)?,
         kernel: KernelChoice::Series(scenario.kernel.to_owned()),
         smp: scenario.smp,
-        timeout: Duration::from_secs(300),
+        timeout: Duration::from_secs(600),
         load_modules: scenario.load_modules,
         files: vec![script("lib.sh".to_owned()), script(format!("{}.sh", scenario.name))],
-        ..LabOptions::new(["sh".to_owned(), format!("/smoke/{}.sh", scenario.name)])
+        ..LabOptions::new(command)
     };
     let captured = lab::capture(&options)?;
     let errors = String::from_utf8_lossy(&captured.stderr).into_owned();
