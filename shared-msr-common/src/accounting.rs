@@ -97,6 +97,8 @@ pub enum WriteOutcome {
     Failed,
     /// The host's value was put back.
     Restored,
+    /// It wrote what was there already, so it was neither.
+    Unchanged,
     /// KVM has no such slot, or a restore wrote another value than the host's; counted as lost.
     Implausible,
 }
@@ -253,6 +255,9 @@ impl CpuState {
             self.expected |= bit;
             return WriteOutcome::Restored;
         }
+        if value == curr {
+            return WriteOutcome::Unchanged;
+        }
         if failed {
             self.slots[slot as usize].failed += 1;
             self.expected |= bit;
@@ -262,22 +267,37 @@ impl CpuState {
         WriteOutcome::Set
     }
 
-    /// Notes a WRMSR that the check saw, whoever did it.
+    /// Whether a WRMSR of `slot` was accounted, but not yet seen by the check.
     #[inline(always)]
-    pub fn check(&mut self, slot: u64, failed: bool) {
+    pub fn expects(&self, slot: u64) -> bool {
+        slot < MAX_SLOTS as u64 && self.expected & (1 << slot) != 0
+    }
+
+    /// Notes a WRMSR that the check saw, whoever did it. `curr` is what was in the hardware before, if that is known.
+    #[inline(always)]
+    pub fn check(&mut self, slot: u64, value: u64, failed: bool, curr: Option<u64>) {
         if slot >= MAX_SLOTS as u64 {
             return;
         }
-        let bit = 1 << slot;
+        let expected = self.expects(slot);
         let counters = &mut self.slots[slot as usize];
-        if self.known == 0 && self.expected & bit == 0 {
+        if !expected && curr == Some(value) {
+            counters.wrmsrs_unchanged += 1;
+        } else if !expected && self.known == 0 {
             counters.wrmsrs_unpaired += 1;
         } else if failed {
             counters.wrmsrs_failed += 1;
         } else {
             counters.wrmsrs += 1;
         }
-        self.expected &= !bit;
+        self.expected &= !(1 << slot);
+    }
+
+    /// What is in the hardware, by the copy of the structure as last read: the setter and the restoring function write the
+    /// MSR first, and `curr` then.
+    #[inline(always)]
+    pub fn curr(&self, shape: Shape, slot: u64) -> u64 {
+        self.value(shape, slot).1
     }
 
     /// Accounts a close at its entry, where `host != curr` still stands for each slot about to be restored. After

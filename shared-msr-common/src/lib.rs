@@ -43,6 +43,9 @@ pub struct SlotCounters {
     /// WRMSRs that the check saw before any set or close was accounted on this CPU: those of an event that had begun
     /// before counting did; all of them where only WRMSRs are counted.
     pub wrmsrs_unpaired: u64,
+    /// WRMSRs that the check saw write what was in the hardware already. Neither the setter nor a close does that; KVM up to
+    /// 5.12 tries its MSRs so when a vCPU is created, and the kernel when a CPU comes online.
+    pub wrmsrs_unchanged: u64,
 }
 
 impl SlotCounters {
@@ -58,6 +61,7 @@ impl SlotCounters {
         wrmsrs: 0,
         wrmsrs_failed: 0,
         wrmsrs_unpaired: 0,
+        wrmsrs_unchanged: 0,
     };
 }
 

@@ -122,6 +122,16 @@ pub(crate) fn write(context: &impl EbpfContext, state: &mut CpuState, slot: u64,
     }
 }
 
+/// Notes a WRMSR of `slot` for the check.
+#[inline(always)]
+pub(crate) fn check(state: &mut CpuState, slot: u64, value: u64, failed: bool) {
+    let shape = shape(Watched::Writes);
+    // Only one that nobody told of asks for a look at the structure; where its address is not known there is none.
+    let look = !state.expects(slot) && state.structure_address != 0 && copy(state, shape);
+    let curr = if look { Some(state.curr(shape, slot)) } else { None };
+    state.check(slot, value, failed, curr);
+}
+
 #[inline(always)]
 fn shape(watched: Watched) -> Shape {
     let form = if SETS_WHOLE.load() == 0 { SetForm::Merged } else { SetForm::Whole };
@@ -135,14 +145,20 @@ fn read(context: &impl EbpfContext, state: &mut CpuState, shape: Shape) -> bool 
         state.implausible += 1;
         return false;
     }
+    let copied = copy(state, shape);
+    if !copied {
+        state.unreadable += 1;
+        warn!(context, "structure at {:x} cannot be read", state.structure_address);
+    }
+    copied
+}
+
+/// Copies the structure, if it can.
+#[inline(always)]
+fn copy(state: &mut CpuState, shape: Shape) -> bool {
     let target = addr_of_mut!(state.structure).cast::<c_void>();
     // SAFETY: `length` bytes fit into `structure`; the helper checks the source.
-    let result = unsafe { bpf_probe_read_kernel(target, shape.length() as u32, state.structure_address as *const c_void) };
-    if result != 0 {
-        state.unreadable += 1;
-        warn!(context, "structure at {:x} cannot be read: {}", state.structure_address, result);
-    }
-    result == 0
+    shape.fits() && unsafe { bpf_probe_read_kernel(target, shape.length() as u32, state.structure_address as *const c_void) } == 0
 }
 
 /// Accounts what the structure tells. False when it cannot be the structure; the loss is counted.

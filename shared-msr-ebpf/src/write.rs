@@ -28,7 +28,7 @@ pub(crate) fn shared_msr_check(context: RawTracePointContext) -> i32 {
     if let Some(slot) = slot_of(context.arg(0))
         && let Some(state) = state::begin()
     {
-        state.check(slot, context.arg::<i32>(2) != 0);
+        state::check(state, slot, context.arg(1), context.arg::<i32>(2) != 0);
         state::finish(state);
     }
     0

@@ -31,13 +31,6 @@ pub(super) fn run(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<
 
 async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<ExitCode> {
     let target = Target::find()?;
-    if let Ok(tables) = &target.tables
-        && let Some(why) = &tables.layout.without_btf
-    {
-        notice(format_args!(
-            "shared-msr: KVM's structures are read by their documented layout, checked on this host, because {why}"
-        ));
-    }
     let mut output = Output::open(arguments.output.as_deref())?;
     // From here on Ctrl-C ends the measurement, not the program.
     let mut signals = Signals::listen()?;
@@ -94,6 +87,13 @@ fn describe(probes: &Probes, target: &Target, verbose: bool) {
         for refused in &probes.refused {
             notice(format_args!("shared-msr: {} not by {}: {}", refused.event.name(), refused.hook, refused.why));
         }
+    }
+    if let Ok(tables) = &target.tables
+        && let Some(why) = &tables.layout.without_btf
+    {
+        notice(format_args!(
+            "shared-msr: KVM's structures are read by their documented layout, checked on this host, because {why}"
+        ));
     }
     if probes.sight == Sight::WritesOnly
         && let Err(why) = &target.tables

@@ -110,6 +110,7 @@ fn tell(counted: &SlotCounters, sight: Sight, checked: bool) -> Counts {
             Sight::WritesOnly => counted.wrmsrs + counted.wrmsrs_unpaired,
         }),
         wrmsrs_failed: checked(counted.wrmsrs_failed),
+        wrmsrs_unchanged: checked(0).and_then(|_| told(counted.wrmsrs_unchanged)),
     }
 }
 

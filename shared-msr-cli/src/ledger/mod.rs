@@ -30,6 +30,8 @@ pub struct Counts {
     pub wrmsrs: Option<u64>,
     /// Those of them that faulted.
     pub wrmsrs_failed: Option<u64>,
+    /// Beside those: WRMSRs that wrote what was in the hardware already, so that they were neither set nor restore.
+    pub wrmsrs_unchanged: Option<u64>,
 }
 
 impl Counts {
@@ -43,6 +45,7 @@ impl Counts {
         avoided: Some(0),
         wrmsrs: Some(0),
         wrmsrs_failed: Some(0),
+        wrmsrs_unchanged: Some(0),
     };
 
     fn add(&mut self, other: &Self) {
@@ -54,6 +57,7 @@ impl Counts {
         self.avoided = self.avoided.zip(other.avoided).map(|(left, right)| left + right);
         self.wrmsrs = sum(self.wrmsrs, other.wrmsrs);
         self.wrmsrs_failed = sum(self.wrmsrs_failed, other.wrmsrs_failed);
+        self.wrmsrs_unchanged = sum(self.wrmsrs_unchanged, other.wrmsrs_unchanged);
     }
 }
 

@@ -30,6 +30,8 @@ enum Event {
     Set { slot: usize, value: u64, fails: bool },
     /// A return to user mode: closes the window if there is one.
     UserReturn,
+    /// KVM tries an MSR by writing what is there, as it does when a vCPU is created (up to 5.12).
+    Try(usize),
     /// Exits.
     Exits(u64),
 }
@@ -39,6 +41,7 @@ fn event() -> impl Strategy<Value = Event> {
         // Few values, so that sets often meet the host's value or the current one. The host's value of slot n is n.
         4 => (0..SLOTS, 0..4u64, prop::bool::weighted(0.1)).prop_map(|(slot, value, fails)| Event::Set { slot, value, fails }),
         2 => Just(Event::UserReturn),
+        1 => (0..SLOTS).prop_map(Event::Try),
         2 => (0..50u64).prop_map(Event::Exits),
     ]
 }
@@ -102,8 +105,8 @@ impl Hooks {
             }
             _ => {}
         }
-        if let Heard::Wrmsr { slot, failed, .. } = heard {
-            state.check(slot as u64, failed);
+        if let Heard::Wrmsr { slot, value, failed } = heard {
+            state.check(slot as u64, value, failed, Some(kvm.values[slot].curr));
         }
     }
 }
@@ -165,6 +168,10 @@ impl Kvm {
                 }
             }
             Event::UserReturn => {}
+            Event::Try(slot) => {
+                hear(self, Heard::Wrmsr { slot, value: self.values[slot].curr, failed: false });
+                add(&mut self.truth[slot].wrmsrs_unchanged, 1);
+            }
             Event::Exits(exits) => {
                 hear(self, Heard::Exits(exits));
                 self.exits += exits;

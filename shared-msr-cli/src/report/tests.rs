@@ -128,6 +128,7 @@ fn what_is_unknown_is_shown_as_unknown() {
         avoided: None,
         wrmsrs: Some(1234),
         wrmsrs_failed: Some(0),
+        wrmsrs_unchanged: None,
     };
     let mut ledger = ledger(unknown, Events { exits: 77, windows_opened: None, ..Events::ZERO });
     ledger.sight = Sight::WritesOnly;

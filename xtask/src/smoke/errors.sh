@@ -5,6 +5,8 @@ obstacle() {
     try "$1" shared-msr report --duration 200ms
     try "$1-doctor" shared-msr doctor
 }
+# A guest of which the numbers are known: 50 KVM_RUN calls and one that sets MSRs.
+known="shared-msr report --verify --format json -- shared-msr guest --outs 50 --cpuids 10 --tsc-aux 0xabc"
 as_nobody() {
     su -s /bin/sh nobody -c "$*"
 }
@@ -21,18 +23,23 @@ try not-root-guest as_nobody shared-msr guest
 
 : >/tmp/empty
 mount --bind /tmp/empty /sys/kernel/btf/vmlinux
-try no-btf shared-msr report --format json -- shared-msr guest --outs 50 --cpuids 10 --tsc-aux 0xabc
+try no-btf $known
 try no-btf-doctor shared-msr doctor
+try no-btf-fentry shared-msr report --probe fentry --duration 200ms
 umount /sys/kernel/btf/vmlinux
 
 grep -v kvm_set_user_return_msr /proc/kallsyms >/tmp/kallsyms
 mount --bind /tmp/kallsyms /proc/kallsyms
-obstacle no-function
+try no-function $known
+try no-function-doctor shared-msr doctor
+try no-function-kprobe shared-msr report --probe kprobe --duration 200ms
 umount /proc/kallsyms
 
 grep -v kvm_uret_msrs_list /proc/kallsyms >/tmp/kallsyms
 mount --bind /tmp/kallsyms /proc/kallsyms
 obstacle no-variable
+try no-variable-inspect shared-msr inspect
+try no-variable-writes ${known/report/report --probe tracepoint}
 umount /proc/kallsyms
 
 echo 2 >/proc/sys/kernel/kptr_restrict
@@ -50,7 +57,12 @@ try full shared-msr report --output /dev/full -- sh -c 'exit 7'
 
 # Last: after these the kernel refuses new kprobes (ENODEV) until it is booted again.
 echo 0 >/sys/kernel/debug/kprobes/enabled
-obstacle kprobes-off
+try kprobes-off $known
+try kprobes-off-doctor shared-msr doctor
+try kprobes-off-kprobe shared-msr report --probe kprobe --duration 200ms
 echo 1 >/sys/kernel/debug/kprobes/enabled
 echo 0 >/proc/sys/kernel/ftrace_enabled
-obstacle ftrace-off
+try ftrace-off $known
+try ftrace-off-doctor shared-msr doctor
+try ftrace-off-fentry shared-msr report --probe fentry --duration 200ms
+try ftrace-off-kprobe shared-msr report --probe kprobe --duration 200ms

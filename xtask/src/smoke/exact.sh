@@ -10,7 +10,7 @@ measured() {
     watch kvm_exit kvm/kvm_exit
     watch kvm_userspace_exit kvm/kvm_userspace_exit
     rm -f /tmp/report.json
-    try "$name" shared-msr report --format json --output /tmp/report.json -- shared-msr guest --format json --cpu 0 "$@"
+    try "$name" shared-msr report --verify --format json --output /tmp/report.json -- shared-msr guest --format json --cpu 0 "$@"
     section "$name.report" </tmp/report.json
     watched "$name"
 }
@@ -20,9 +20,9 @@ measured in-kernel --outs 1 --cpuids 20000 --tsc-aux 0xabc
 measured equal --outs 200 --cpuids 10 --hlts 50 --tsc-aux host
 
 # As a person would call it: the report alone on standard output.
-try plain shared-msr report --format json -- shared-msr guest --outs 200 --cpuids 10 --hlts 50 --tsc-aux 0xabc
-try table shared-msr report -- shared-msr guest --outs 200 --cpuids 10 --tsc-aux 0xabc
-try equal-table shared-msr report -- shared-msr guest --outs 200 --cpuids 10 --tsc-aux host
+try plain shared-msr report --verify --format json -- shared-msr guest --outs 200 --cpuids 10 --hlts 50 --tsc-aux 0xabc
+try table shared-msr report --verify -- shared-msr guest --outs 200 --cpuids 10 --tsc-aux 0xabc
+try equal-table shared-msr report --verify -- shared-msr guest --outs 200 --cpuids 10 --tsc-aux host
 try nothing shared-msr report --duration 200ms
 
 try passed-on shared-msr report -- sh -c 'exit 7'
@@ -34,21 +34,21 @@ shared-msr guest --outs 1000000000 --cpuids 0 --tsc-aux 0xabc >/dev/null 2>&1 &
 guest=$!
 sleep 1
 for run in 1 2 3; do
-    try "running-$run" shared-msr report --format json --duration 300ms
+    try "running-$run" shared-msr report --verify --format json --duration 300ms
 done
 kill -TERM $guest
 wait $guest
 
-try kernel-log shared-msr report --kernel-log --format json -- shared-msr guest --outs 20 --tsc-aux 0xabc
+try kernel-log shared-msr report --verify --kernel-log --format json -- shared-msr guest --outs 20 --tsc-aux 0xabc
 
 # Ctrl-C, without and with a command that does not end by itself. The shell starts background jobs with SIGINT ignored, as
 # nohup would; a terminal does not.
 interrupted() {
     name=$1
     shift
-    shared-msr report --format json "$@" >/tmp/interrupted.out 2>/tmp/interrupted.err &
+    shared-msr report --verify --format json "$@" >/tmp/interrupted.out 2>/tmp/interrupted.err &
     pid=$!
-    wait_for grep -q kvm_on_user_return /sys/kernel/debug/kprobes/list
+    wait_for attached $pid
     sleep 1
     kill -INT $pid
     wait $pid

@@ -22,7 +22,7 @@ try inspect-after taskset 1 shared-msr inspect --format json
 
 # Inside a window before the hooks are there, and still when they go.
 start_guest --cpuids 1
-try attached-inside taskset 1 shared-msr report --kernel-log --format json --duration 2
+try attached-inside taskset 1 shared-msr report --verify --kernel-log --format json --duration 2
 end_guest busy-guest
 
 # Two busy CPUs at once.
@@ -31,9 +31,9 @@ first=$!
 shared-msr guest --outs 1000000000 --cpuids 3 --cpu 1 --tsc-aux 0xdef >/dev/null 2>&1 &
 second=$!
 sleep 2
-try busy shared-msr report --format json --duration 2
+try busy shared-msr report --verify --format json --duration 2
 kill -TERM $first $second
 wait $first $second
 
 # From outside to outside, on CPU 1 alone.
-try pinned taskset 1 shared-msr report --format json -- shared-msr guest --cpu 1 --outs 100 --cpuids 10 --tsc-aux 0xabc
+try pinned taskset 1 shared-msr report --verify --format json -- shared-msr guest --cpu 1 --outs 100 --cpuids 10 --tsc-aux 0xabc

@@ -39,6 +39,11 @@ watched() {
     watched=
 }
 
+# attached PID: whether that process measures; the hook of exits is attached after those of functions.
+attached() {
+    grep -q -s 'tp_name:.*kvm_exit' /proc/"$1"/fdinfo/*
+}
+
 # wait_for COMMAND...: until it succeeds, for at most 20 s.
 wait_for() {
     tries=0
