@@ -53,7 +53,8 @@ struct LabArgs {
     #[arg(long, value_name = "SERIES|DIR", default_value = lab::DEFAULT_KERNEL)]
     kernel: KernelChoice,
 
-    /// The CPU to emulate, as QEMU (amd) or Bochs (intel) calls it.
+    /// The CPU to emulate, as QEMU (amd) or Bochs (intel) calls it, such as EPYC or corei7_haswell_4770, which are used if none
+    /// is named.
     #[arg(long, value_name = "MODEL")]
     cpu_model: Option<CpuModel>,
 
@@ -61,9 +62,9 @@ struct LabArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: u32,
 
-    /// Give up after this many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = lab::DEFAULT_TIMEOUT, value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: u64,
+    /// Give up after this many seconds; 120 with --host amd and 300 with --host intel if nothing is said.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: Option<u64>,
 
     /// One virtual nanosecond per instruction: times become exact instruction counts. Not with --host intel.
     #[arg(long)]
@@ -89,7 +90,7 @@ impl From<LabArgs> for LabOptions {
             kernel: args.kernel,
             cpu_model: args.cpu_model,
             smp: args.smp,
-            timeout: Duration::from_secs(args.timeout),
+            timeout: args.timeout.map_or(args.host.usual_timeout(), Duration::from_secs),
             icount: args.icount,
             files: args.files,
             load_modules: !args.no_modules,

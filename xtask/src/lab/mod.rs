@@ -23,7 +23,7 @@ mod watch;
 
 pub(crate) use bochs::files as bochs_files;
 pub(crate) use kernel::KernelChoice;
-pub(crate) use options::{CpuModel, DEFAULT_KERNEL, DEFAULT_TIMEOUT, Host, LabFile, LabOptions};
+pub(crate) use options::{CpuModel, DEFAULT_KERNEL, Host, LabFile, LabOptions};
 
 use crate::{product, scratch, workspace};
 use kernel::{Kernel, Module};
@@ -86,7 +86,7 @@ pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write
     let kernel = Kernel::find(&options.kernel)?;
     let mut modules = kernel.modules(options.host.kvm_module())?;
     if options.host == Host::Intel {
-        // Half of the time that loading takes there, which is 16 s.
+        // Checking it is half of what loading costs there, 8 of 16 s.
         modules.iter_mut().for_each(Module::drop_signature);
     }
     let shared_msr = product::build_static()?;

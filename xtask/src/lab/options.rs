@@ -25,6 +25,14 @@ impl Host {
         }
     }
 
+    /// How long a run may take where nothing else is said.
+    pub(crate) fn usual_timeout(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Amd => 120,
+            Self::Intel => 300,
+        })
+    }
+
     /// The name on the command line and in names of files.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -96,8 +104,6 @@ impl FromStr for LabFile {
 
 /// The kernel series where none is named.
 pub(crate) const DEFAULT_KERNEL: &str = "6.12";
-/// How many seconds a run may take where nothing else is said.
-pub(crate) const DEFAULT_TIMEOUT: u64 = 120;
 
 /// One run in the lab.
 #[derive(Clone, Debug)]
@@ -130,7 +136,7 @@ impl LabOptions {
             kernel: KernelChoice::Series(DEFAULT_KERNEL.to_owned()),
             cpu_model: None,
             smp: 1,
-            timeout: Duration::from_secs(DEFAULT_TIMEOUT),
+            timeout: Host::Amd.usual_timeout(),
             icount: false,
             files: Vec::new(),
             load_modules: true,
