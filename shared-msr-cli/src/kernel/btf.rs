@@ -1,6 +1,6 @@
 //! The running kernel's BTF: that of vmlinux, and that of the module kvm.
 
-use std::path::Path;
+use std::{fs, io, path::Path};
 
 use btf_rs::{Btf, BtfType, Member, Struct, Type};
 
@@ -21,15 +21,11 @@ impl KernelBtf {
     }
 
     fn in_folder(folder: &Path, kvm_is_module: bool) -> Self {
-        let file = folder.join("vmlinux");
-        let vmlinux = Btf::from_file(&file).map_err(|error| format!("{} holds no BTF ({error})", file.display()));
+        let vmlinux = parse(&folder.join("vmlinux"), Btf::from_bytes);
         let module = kvm_is_module.then(|| {
             let file = folder.join("kvm");
             let vmlinux = vmlinux.as_ref().map_err(Clone::clone)?;
-            if !file.exists() {
-                return Err(format!("there is no {}", file.display()));
-            }
-            Btf::from_split_file(&file, vmlinux).map_err(|error| format!("{} holds no BTF ({error})", file.display()))
+            parse(&file, |bytes| Btf::from_split_bytes(bytes, vmlinux))
         });
         Self { vmlinux, module }
     }
@@ -48,6 +44,15 @@ impl KernelBtf {
     pub fn kvm_is_module(&self) -> bool {
         self.module.is_some()
     }
+}
+
+/// Reads a whole file first: btf-rs would seek in it for every type, and in sysfs every seek is a system call.
+fn parse(file: &Path, parse: impl FnOnce(&[u8]) -> btf_rs::error::Result<Btf>) -> Result<Btf, String> {
+    let bytes = fs::read(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no {}", file.display()),
+        _ => format!("{} cannot be read ({error})", file.display()),
+    })?;
+    parse(&bytes).map_err(|error| format!("{} holds no BTF ({error})", file.display()))
 }
 
 /// The id of a function's type; none when BTF does not know the function.

@@ -59,3 +59,47 @@ fn from_btf(btf: &Btf) -> Result<Layout, String> {
     }
     Ok(Layout { registered, values })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reduced, but real; see tests/data/kernels/README.md.
+    const KVM: [(&str, &[u8]); 3] = [
+        ("6.1", include_bytes!("../../tests/data/kernels/6.1/kvm.btf")),
+        ("6.18", include_bytes!("../../tests/data/kernels/6.18/kvm.btf")),
+        ("7.3", include_bytes!("../../tests/data/kernels/7.3/kvm.btf")),
+    ];
+
+    #[test]
+    fn the_btf_of_real_kernels_gives_the_documented_layout() {
+        for (series, bytes) in KVM {
+            let btf = Btf::from_bytes(bytes).unwrap();
+            assert_eq!(from_btf(&btf), Ok(DOCUMENTED), "{series}");
+        }
+    }
+
+    #[test]
+    fn the_functions_that_are_hooked_have_ids_in_the_btf_of_real_kernels() {
+        for (series, bytes) in KVM {
+            let btf = Btf::from_bytes(bytes).unwrap();
+            for function in ["kvm_set_user_return_msr", "kvm_on_user_return"] {
+                let id = btf::function_id(&btf, function).unwrap();
+                assert!(matches!(btf.resolve_type_by_id(id), Ok(Type::Func(_))), "{series} {function}");
+            }
+            assert_eq!(btf::function_id(&btf, "kvm_user_return_msrs"), None, "a structure is no function");
+        }
+        let vmlinux = Btf::from_bytes(include_bytes!("../../tests/data/kernels/7.3/vmlinux.btf")).unwrap();
+        assert!(btf::function_id(&vmlinux, "user_return_notifier_unregister").is_some());
+    }
+
+    #[test]
+    fn a_structure_with_another_element_is_refused() {
+        // "curr" under another name: the string table stands uncompressed at the end.
+        let mut bytes = KVM[0].1.to_vec();
+        let at = bytes.windows(6).position(|window| window == b"\0curr\0").unwrap();
+        bytes[at + 1] = b'x';
+        let why = from_btf(&Btf::from_bytes(&bytes).unwrap()).unwrap_err();
+        assert!(why.contains("unexpected structure"), "{why}");
+    }
+}

@@ -227,21 +227,67 @@ ffffffffc0999999 d user_return_msrs\t[other]
         assert!(symbols.kvm_is_module());
     }
 
+    /// What each kernel says of itself; see tests/data/kernels/README.md.
+    macro_rules! kernel {
+        ($series:literal) => {
+            ($series, include_str!(concat!("../../tests/data/kernels/", $series, "/kallsyms")))
+        };
+    }
+    const SET: &str = "kvm_set_user_return_msr";
+
     #[test]
-    fn a_static_per_cpu_variable_of_a_module_is_told_by_its_type() {
-        let symbols = symbols("0000000000041020 a user_return_msrs\t[kvm]\n");
-        assert_eq!(symbols.structures(), Ok(StructureSymbol::Static(0x41020)));
+    fn every_kernel_from_5_10_has_the_setter_the_closer_and_the_per_cpu_offsets() {
+        for (series, kallsyms) in
+            [kernel!("5.10"), kernel!("6.1"), kernel!("6.12"), kernel!("6.16"), kernel!("6.18"), kernel!("7.2"), kernel!("7.3")]
+        {
+            let symbols = symbols(kallsyms);
+            assert_eq!(symbols.setter(), Ok(SET), "{series}");
+            assert!(symbols.kvm_is_module() && symbols.closer().is_ok() && symbols.per_cpu_offsets().is_ok(), "{series}");
+        }
     }
 
     #[test]
+    fn the_list_and_its_length_stand_together_up_to_5_12_and_apart_later() {
+        let (_, kallsyms) = kernel!("5.10");
+        assert_eq!(symbols(kallsyms).list(), Ok(ListSymbols::Together(0xffff_ffff_c048_a2a0)));
+        for (series, kallsyms) in [kernel!("6.1"), kernel!("6.18"), kernel!("7.2"), kernel!("7.3")] {
+            assert!(matches!(symbols(kallsyms).list(), Ok(ListSymbols::Apart { .. })), "{series}");
+        }
+    }
+
+    #[test]
+    fn the_structures_are_behind_a_pointer_up_to_6_18_and_static_from_6_19() {
+        for (series, kallsyms) in [kernel!("5.10"), kernel!("6.1"), kernel!("6.12"), kernel!("6.16"), kernel!("6.18")] {
+            assert!(matches!(symbols(kallsyms).structures(), Ok(StructureSymbol::Pointer(_))), "{series}");
+        }
+        let (_, kallsyms) = kernel!("7.2");
+        assert_eq!(symbols(kallsyms).structures(), Ok(StructureSymbol::Static(0xffff_ffff_abed_d040)));
+        let (_, kallsyms) = kernel!("7.3");
+        assert_eq!(symbols(kallsyms).structures(), Ok(StructureSymbol::Static(0xffff_ffff_a62f_a040)));
+    }
+
+    /// Made from the source of 5.4, not saved from a running kernel.
+    #[test]
     fn the_names_up_to_5_9_are_known() {
-        let symbols = symbols(
-            "ffffffffc0500000 T kvm_set_shared_msr\t[kvm]\nffffffffc0500100 d shared_msrs_global\t[kvm]\n\
-             ffffffffc0500200 b shared_msrs\t[kvm]\n",
-        );
+        let (_, kallsyms) = kernel!("5.4-from-source");
+        let symbols = symbols(kallsyms);
         assert_eq!(symbols.setter(), Ok("kvm_set_shared_msr"));
-        assert_eq!(symbols.list(), Ok(ListSymbols::Together(0xffff_ffff_c050_0100)));
-        assert_eq!(symbols.structures(), Ok(StructureSymbol::Pointer(0xffff_ffff_c050_0200)));
+        assert_eq!(symbols.list(), Ok(ListSymbols::Together(0xffff_ffff_c048_a2a0)));
+        assert_eq!(symbols.structures(), Ok(StructureSymbol::Pointer(0xffff_ffff_c049_0820)));
+    }
+
+    #[test]
+    fn the_setters_form_is_told_by_its_name_and_by_what_came_with_the_change() {
+        let list = |indices: &[u32]| -> Vec<Slot> {
+            indices.iter().enumerate().map(|(slot, index)| Slot { slot, index: *index, name: msr::name(*index) }).collect()
+        };
+        let six = list(&[0xc000_0084, 0xc000_0082, 0xc000_0083, 0xc000_0080, 0xc000_0103, 0xc000_0081]);
+        let seven = list(&[0xc000_0084, 0xc000_0082, 0xc000_0083, 0xc000_0080, 0xc000_0103, 0xc000_0081, msr::TSX_CTRL]);
+        let (_, old) = kernel!("5.4-from-source");
+        let (_, new) = kernel!("5.10");
+        assert_eq!(symbols(old).set_form(&six), SetForm::Whole, "5.4");
+        assert_eq!(symbols(old).set_form(&seven), SetForm::Merged, "5.5 to 5.9, and stable kernels with the change");
+        assert_eq!(symbols(new).set_form(&six), SetForm::Merged, "5.10 on a host without TSX_CTRL");
     }
 
     #[test]
