@@ -363,3 +363,6 @@ impl CpuState {
         (self.structure[word], self.structure[word + 1])
     }
 }
+
+#[cfg(test)]
+mod tests;
