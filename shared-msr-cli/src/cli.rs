@@ -62,6 +62,8 @@ pub enum By {
     Msr,
     /// Only the total
     Total,
+    /// One row for each exit reason. Costs more on every exit: its reason has to be read
+    Reason,
 }
 
 /// `shared-msr report`
@@ -70,7 +72,7 @@ pub struct ReportArguments {
     /// How long to measure, such as 500ms, 10s or 2min; without it, and without COMMAND, until Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "command")]
     pub duration: Option<Duration>,
-    /// The rows; JSON always has all of them
+    /// The rows; JSON always has those of msr and total
     #[arg(long, value_enum, default_value = "msr")]
     pub by: By,
     /// How to print

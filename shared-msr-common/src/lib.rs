@@ -159,6 +159,69 @@ impl CpuState {
     };
 }
 
+/// Exit reasons that are counted each in a place of its own: all of VMX (up to 85 in 7.3) and SVM (up to 0x403). Others are
+/// rare: failed entries, mostly.
+pub const COMMON_REASONS: usize = 0x404;
+
+/// How many different rare reasons are told apart.
+pub const RARE_REASONS: usize = 8;
+
+/// A reason beyond [`COMMON_REASONS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RareReason {
+    /// The reason, all 32 bits of it.
+    pub reason: u64,
+    /// Its exits; 0 in a place that is free.
+    pub exits: u64,
+}
+
+/// One CPU's exits by reason.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonCounters {
+    /// By reason.
+    pub common: [u64; COMMON_REASONS],
+    /// By reason, in the order in which they came.
+    pub rare: [RareReason; RARE_REASONS],
+    /// Exits with yet another rare reason.
+    pub unlisted: u64,
+    /// Exits whose reason could not be read.
+    pub unread: u64,
+}
+
+impl ReasonCounters {
+    /// Nothing counted yet.
+    pub const EMPTY: Self =
+        Self { common: [0; COMMON_REASONS], rare: [RareReason { reason: 0, exits: 0 }; RARE_REASONS], unlisted: 0, unread: 0 };
+
+    /// Counts one exit.
+    #[inline(always)]
+    pub fn count(&mut self, reason: u32) {
+        if let Some(exits) = self.common.get_mut(reason as usize) {
+            *exits += 1;
+            return;
+        }
+        for rare in &mut self.rare {
+            if rare.exits == 0 {
+                rare.reason = u64::from(reason);
+            }
+            if rare.reason == u64::from(reason) {
+                rare.exits += 1;
+                return;
+            }
+        }
+        self.unlisted += 1;
+    }
+
+    /// All exits, whatever is known of their reason.
+    pub fn total(&self) -> u64 {
+        let common: u64 = self.common.iter().sum();
+        let rare: u64 = self.rare.iter().map(|rare| rare.exits).sum();
+        common + rare + self.unlisted + self.unread
+    }
+}
+
 /// What the peek program copied.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -171,6 +234,28 @@ pub struct PeekBuffer {
 mod user {
     // SAFETY: `repr(C)`, only integers, no padding: every bit pattern is a value.
     unsafe impl aya::Pod for super::CpuState {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::ReasonCounters {}
     // SAFETY: an array of bytes.
     unsafe impl aya::Pod for super::PeekBuffer {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rare_reason_has_a_place_of_its_own_and_one_too_many_is_still_counted() {
+        let mut counters = ReasonCounters::EMPTY;
+        counters.count(10);
+        counters.count(0x8000_0021);
+        counters.count(0x8000_0021);
+        for reason in 0..RARE_REASONS as u32 {
+            counters.count(0xf000_0000 + reason);
+        }
+        assert_eq!(counters.common[10], 1);
+        assert_eq!(counters.rare[0], RareReason { reason: 0x8000_0021, exits: 2 });
+        assert_eq!(counters.unlisted, 1);
+        assert_eq!(counters.total(), 3 + RARE_REASONS as u64);
+    }
 }

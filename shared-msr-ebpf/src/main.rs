@@ -3,6 +3,7 @@
 //! | program | attached to | how often |
 //! |---|---|---|
 //! | `shared_msr_exit`, `_classic` | raw or classic tracepoint `kvm_exit` | every VM-exit of every VM: the hot path |
+//! | `shared_msr_reason`, `_classic` | the same, instead, for a report by reason | the same |
 //! | `shared_msr_user`, `_classic` | raw or classic tracepoint `kvm_userspace_exit` | every return to the VMM |
 //! | `shared_msr_set`, `_fentry` | kprobe or fentry on `kvm_set_user_return_msr` or `kvm_set_shared_msr` | per slot and `vcpu_load` |
 //! | `shared_msr_close`, `_fentry` | kprobe or fentry on `kvm_on_user_return` | per window |
@@ -21,6 +22,8 @@
 mod close;
 #[cfg(target_arch = "bpf")]
 mod exit;
+#[cfg(target_arch = "bpf")]
+mod exit_reason;
 #[cfg(target_arch = "bpf")]
 mod peek;
 #[cfg(target_arch = "bpf")]

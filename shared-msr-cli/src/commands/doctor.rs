@@ -60,7 +60,7 @@ fn line(finding: &Finding) -> String {
 /// Attaches everything as `report` would, and lets go of it again.
 fn try_hooks(target: &Target, arguments: &DoctorArguments) -> (Vec<Finding>, Option<Sight>) {
     // With the check, so that it is tried as well.
-    let options = Options { choice: arguments.probe, verify: true, kernel_log: false };
+    let options = Options { choice: arguments.probe, verify: true, by_reason: true, kernel_log: false };
     let probes = match Probes::attach(target, options) {
         Ok(probes) => probes,
         Err(obstacle) => return (vec![Finding { topic: "hooks", outcome: Err(obstacle), weight: Weight::Fatal }], None),

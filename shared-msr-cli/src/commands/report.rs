@@ -34,7 +34,12 @@ async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<E
     let mut output = Output::open(arguments.output.as_deref())?;
     // From here on Ctrl-C ends the measurement, not the program.
     let mut signals = Signals::listen()?;
-    let options = Options { choice: arguments.probe, kernel_log: arguments.kernel_log, verify: arguments.verify };
+    let options = Options {
+        choice: arguments.probe,
+        kernel_log: arguments.kernel_log,
+        verify: arguments.verify,
+        by_reason: arguments.by == By::Reason,
+    };
     let mut probes = Probes::attach(&target, options)?;
     describe(&probes, &target, verbose);
     let mut command = match arguments.command.as_slice() {
@@ -115,7 +120,7 @@ enum End {
 
 fn render(arguments: &ReportArguments, report: &Report<'_>) -> anyhow::Result<String> {
     match arguments.format {
-        TableFormat::Table => Ok(table::render(report, arguments.by == By::Msr)),
+        TableFormat::Table => Ok(table::render(report, arguments.by)),
         TableFormat::Json => json::render(report).context("cannot write JSON"),
     }
 }

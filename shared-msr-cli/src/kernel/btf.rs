@@ -4,6 +4,8 @@ use std::{fs, io, path::Path};
 
 use btf_rs::{Btf, BtfType, Member, Struct, Type};
 
+use super::host::Vendor;
+
 /// Where the kernel shows its BTF.
 const FOLDER: &str = "/sys/kernel/btf";
 
@@ -38,6 +40,16 @@ impl KernelBtf {
     /// BTF of KVM: the module's, or vmlinux's where KVM is part of it.
     pub fn kvm(&self) -> Result<&Btf, String> {
         self.module.as_ref().unwrap_or(&self.vmlinux).as_ref().map_err(Clone::clone)
+    }
+
+    /// BTF of the vendor's module, read anew: it is not needed often.
+    pub fn vendor(&self, vendor: Vendor) -> Result<Btf, String> {
+        let folder = Path::new(FOLDER);
+        if self.module.is_none() {
+            return parse(&folder.join("vmlinux"), Btf::from_bytes);
+        }
+        let vmlinux = self.vmlinux()?;
+        parse(&folder.join(vendor.module()), |bytes| Btf::from_split_bytes(bytes, vmlinux))
     }
 
     /// Whether [`Self::kvm`] is the BTF of a module.

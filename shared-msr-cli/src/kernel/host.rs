@@ -28,6 +28,24 @@ impl Vendor {
             Self::Pvm => "kvm_pvm",
         }
     }
+
+    /// Whose exit reasons they are, as KVM's tracepoints have it (`KVM_ISA_*`, arch/x86/kvm/trace.h).
+    pub const fn isa(self) -> &'static str {
+        match self {
+            Self::Intel => "vmx",
+            Self::Amd => "svm",
+            Self::Pvm => "pvm",
+        }
+    }
+
+    /// An exit reason as the kernel's headers write it: decimal in uapi/asm/vmx.h, hexadecimal in uapi/asm/svm.h. Bit 31 of
+    /// VMX marks a failed entry.
+    pub fn reason(self, reason: u32) -> String {
+        match self {
+            Self::Intel if reason < 0x8000_0000 => reason.to_string(),
+            _ => format!("{reason:#x}"),
+        }
+    }
 }
 
 /// This machine.

@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod cpu_list;
+pub mod exit_reason;
 pub mod host;
 pub mod kprobes;
 pub mod layout;

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod invariants;
+mod reasons;
 
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub struct Lost {
     pub unsettled_exits: u64,
     /// CPUs whose counters could be copied only in the middle of an event.
     pub torn_samples: u64,
+    /// Exits whose reason could not be read, or was one too many to tell apart.
+    pub unread_reasons: u64,
     /// Runs of a program that the kernel skipped; absent where it does not say (before Linux 5.12).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_runs: Option<u64>,
@@ -133,6 +136,7 @@ impl Lost {
         self.implausible_structures += other.implausible_structures;
         self.unsettled_exits += other.unsettled_exits;
         self.torn_samples += other.torn_samples;
+        self.unread_reasons += other.unread_reasons;
     }
 
     /// Whether nothing was lost, as far as the kernel says.
@@ -141,13 +145,14 @@ impl Lost {
     }
 
     /// Each counter by its name, for people.
-    pub fn named(&self) -> [(&'static str, u64); 6] {
+    pub fn named(&self) -> [(&'static str, u64); 7] {
         [
             ("unseen changes", self.unseen_changes),
             ("unreadable structures", self.unreadable_structures),
             ("implausible structures", self.implausible_structures),
             ("unsettled exits", self.unsettled_exits),
             ("torn samples", self.torn_samples),
+            ("unread exit reasons", self.unread_reasons),
             ("skipped runs", self.skipped_runs.unwrap_or(0)),
         ]
     }
@@ -175,6 +180,15 @@ pub struct CpuRow {
     pub counts: Counts,
 }
 
+/// Exits of one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonRow {
+    /// As KVM's tracepoint has it; none for exits whose reason is not known.
+    pub reason: Option<u32>,
+    /// Over all CPUs.
+    pub exits: u64,
+}
+
 /// The books of one measurement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -192,6 +206,8 @@ pub struct Ledger {
     pub msrs: Vec<MsrRow>,
     /// Per possible CPU, in ascending order.
     pub cpus: Vec<CpuRow>,
+    /// Exits by reason, most first; none where they were not counted so.
+    pub reasons: Option<Vec<ReasonRow>>,
     /// What could not be counted.
     pub lost: Lost,
     /// Invariants that do not hold, each in a sentence; none when the books reconcile.
@@ -224,9 +240,14 @@ impl Ledger {
             totals: nothing,
             msrs: list.iter().enumerate().map(row).collect(),
             cpus: cpus.iter().map(cpu_row).collect(),
+            reasons: snapshot.reasons.as_deref().map(reasons::rows),
             lost: Lost { skipped_runs: snapshot.skipped_runs, ..Lost::default() },
             violations,
         };
+        if let Some(samples) = &snapshot.reasons {
+            ledger.violations.extend(reasons::violations(samples, &snapshot.cpus));
+            ledger.lost.unread_reasons = reasons::unread(samples);
+        }
         for cpu in &cpus {
             ledger.events.add(&cpu.events());
             ledger.lost.add(&cpu.lost());

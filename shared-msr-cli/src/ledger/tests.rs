@@ -20,7 +20,8 @@ fn settle(sample: CpuSample) -> Ledger {
 }
 
 fn settle_as(sample: CpuSample, sight: Sight, checked: bool) -> Ledger {
-    let snapshot = Snapshot { cpus: vec![sample], duration: Duration::from_secs(1), skipped_runs: None, sight, checked };
+    let snapshot =
+        Snapshot { cpus: vec![sample], duration: Duration::from_secs(1), skipped_runs: None, reasons: None, sight, checked };
     Ledger::settle(&snapshot, &list())
 }
 

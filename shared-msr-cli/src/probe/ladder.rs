@@ -9,6 +9,9 @@ use crate::{kernel::symbols::CLOSER, obstacle::Obstacle};
 /// vmlinux, kernel/user-return-notifier.c; called by `kvm_on_user_return` before it restores (since 4.9).
 const UNREGISTER: &str = "user_return_notifier_unregister";
 
+/// Follows the tracepoint's arguments to the reason; needs to know the way.
+pub(super) const REASON: &str = "shared_msr_reason";
+
 /// Which step of the ladder observes sets and closes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ProbeChoice {
@@ -33,6 +36,8 @@ pub enum Event {
     Close,
     /// VM-exits.
     Exit,
+    /// VM-exits by reason, instead.
+    ExitReason,
     /// Returns to the VMM.
     UserspaceExit,
     /// WRMSRs.
@@ -48,6 +53,7 @@ impl Event {
             Self::Set => "set",
             Self::Close => "close",
             Self::Exit => "exit",
+            Self::ExitReason => "exit by reason",
             Self::UserspaceExit => "userspace exit",
             Self::Write => "write",
             Self::Check => "check",
@@ -108,6 +114,10 @@ pub(super) fn hooks(event: Event, choice: ProbeChoice, setter: &'static str) -> 
         Event::Exit => vec![
             raw("shared_msr_exit", "kvm_exit"),
             Hook::Classic { program: "shared_msr_exit_classic", category: "kvm", tracepoint: "kvm_exit" },
+        ],
+        Event::ExitReason => vec![
+            raw(REASON, "kvm_exit"),
+            Hook::Classic { program: "shared_msr_reason_classic", category: "kvm", tracepoint: "kvm_exit" },
         ],
         Event::UserspaceExit => vec![
             raw("shared_msr_user", "kvm_userspace_exit"),

@@ -4,7 +4,10 @@ use aya::{Ebpf, EbpfLoader};
 use shared_msr_common::{MAX_SLOTS, accounting::SetForm};
 
 use crate::{
-    kernel::layout::{DOCUMENTED, Layout},
+    kernel::{
+        exit_reason::{self, ReasonPath},
+        layout::{DOCUMENTED, Layout},
+    },
     obstacle::Obstacle,
 };
 
@@ -22,6 +25,10 @@ pub(super) struct Globals {
     pub(super) form: SetForm,
     /// Address of `kvm_on_user_return`, 0 when it is not known.
     pub(super) closer: u64,
+    /// The way to an exit's reason, where it is asked for and known.
+    pub(super) reason: Option<ReasonPath>,
+    /// Where the classic tracepoint's record has it.
+    pub(super) reason_in_record: usize,
     /// Whether the programs send messages on their rare paths.
     pub(super) kernel_log: bool,
 }
@@ -29,7 +36,15 @@ pub(super) struct Globals {
 impl Globals {
     /// For programs that ask for none of them.
     pub(super) fn none() -> Self {
-        Self { msrs: Vec::new(), layout: DOCUMENTED, form: SetForm::Merged, closer: 0, kernel_log: false }
+        Self {
+            msrs: Vec::new(),
+            layout: DOCUMENTED,
+            form: SetForm::Merged,
+            closer: 0,
+            reason: None,
+            reason_in_record: exit_reason::IN_RECORD,
+            kernel_log: false,
+        }
     }
 }
 
@@ -40,6 +55,11 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
     let mut msrs = [0_u32; MAX_SLOTS];
     let slots = globals.msrs.len().min(MAX_SLOTS);
     msrs[..slots].copy_from_slice(&globals.msrs[..slots]);
+    let (argument, steps, first, second) = match globals.reason {
+        None | Some(ReasonPath::Argument) => (0, 0, 0, 0),
+        Some(ReasonPath::Vcpu { argument, first, second: None }) => (argument, 1, first as u64, 0),
+        Some(ReasonPath::Vcpu { argument, first, second: Some(second) }) => (argument, 2, first as u64, second as u64),
+    };
     EbpfLoader::new()
         // The programs ask for no relocation, so aya need not read the kernel's BTF.
         .btf(None)
@@ -49,6 +69,11 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .override_global("VALUES_OFFSET", &(globals.layout.values as u64), true)
         .override_global("SETS_WHOLE", &u64::from(globals.form == SetForm::Whole), true)
         .override_global("CLOSER", &globals.closer, true)
+        .override_global("REASON_ARGUMENT", &argument, true)
+        .override_global("REASON_STEPS", &steps, true)
+        .override_global("REASON_FIRST", &first, true)
+        .override_global("REASON_SECOND", &second, true)
+        .override_global("REASON_IN_RECORD", &(globals.reason_in_record as u64), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
         .map_err(|error| refused("the maps of the BPF programs", &error))

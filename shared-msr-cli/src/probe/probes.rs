@@ -12,7 +12,7 @@ use aya::{
     programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use serde::Serialize;
-use shared_msr_common::{CpuState, accounting::Watched};
+use shared_msr_common::{CpuState, ReasonCounters, accounting::Watched};
 
 use super::{
     fentry::{self, Attached},
@@ -21,7 +21,13 @@ use super::{
     object::{self, Globals},
     target::Target,
 };
-use crate::{kernel::kprobes, obstacle::Obstacle};
+use crate::{
+    kernel::{
+        exit_reason::{self, ReasonPath},
+        kprobes,
+    },
+    obstacle::Obstacle,
+};
 
 /// All our programs carry names that start so, in any listing of the kernel's programs.
 pub const PROGRAM_PREFIX: &str = "shared_msr_";
@@ -59,12 +65,15 @@ pub struct Options {
     pub kernel_log: bool,
     /// Count WRMSRs as well.
     pub verify: bool,
+    /// Count exits by reason.
+    pub by_reason: bool,
 }
 
 /// The attached programs. They are detached when this is dropped, or by the kernel when the process ends in any way.
 pub struct Probes {
     // Owns the programs and their links.
     loaded: Loaded,
+    reasons: Option<PerCpuArray<MapData, ReasonCounters>>,
     /// What they are attached to.
     pub hooks: Hooks,
     /// What they tell.
@@ -85,7 +94,7 @@ impl Probes {
     /// window could have changed unseen.
     pub fn attach(target: &Target, options: Options) -> Result<Self, Obstacle> {
         let mut refused = Vec::new();
-        let mut loaded = Loaded::load(target, options.kernel_log)?;
+        let mut loaded = Loaded::load(target, options)?;
         let functions = loaded.functions(target, options.choice, &mut refused);
         let (sight, set, close) = match (functions, &target.tables) {
             (Some((set, close)), Ok(_)) => (Sight::Split(Watched::Calls), Some(set), Some(close)),
@@ -98,33 +107,43 @@ impl Probes {
             }
             (None, Ok(_)) => {
                 // A function that was hooked before the other was refused must not count as well.
-                loaded = Loaded::load(target, options.kernel_log)?;
+                loaded = Loaded::load(target, options)?;
                 let write = loaded.need(Event::Write, target, &mut refused)?;
                 (Sight::Split(Watched::Writes), Some(write.clone()), Some(write))
             }
             (None, Err(_)) => {
-                loaded = Loaded::load(target, options.kernel_log)?;
+                loaded = Loaded::load(target, options)?;
                 (Sight::WritesOnly, None, None)
             }
         };
         let userspace_exit = loaded.need(Event::UserspaceExit, target, &mut refused)?;
-        let exit = loaded.need(Event::Exit, target, &mut refused)?;
+        let exit = if options.by_reason { Event::ExitReason } else { Event::Exit };
+        let exit = loaded.need(exit, target, &mut refused)?;
         // After the program that it checks, which sits on the same tracepoint at times: they run in the order of attaching.
         let check = if options.verify || sight == Sight::WritesOnly {
             Some(loaded.need(Event::Check, target, &mut refused)?)
         } else {
             None
         };
+        let reasons = if options.by_reason { Some(loaded.reasons()?) } else { None };
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut loaded.bpf)?) } else { None };
         let started = Instant::now();
         loaded.publish(target, 1)?;
         let hooks = Hooks { set, close, exit, userspace_exit, check };
-        Ok(Self { loaded, hooks, sight, refused, started, kernel_log })
+        Ok(Self { loaded, reasons, hooks, sight, refused, started, kernel_log })
     }
 
     /// Reads the state of every possible CPU, in the order of `host.possible_cpus`.
     pub fn read(&self) -> Result<PerCpuValues<CpuState>, Obstacle> {
         self.loaded.state.get(&0, 0).map_err(|error| object::refused("to read the counters", &error))
+    }
+
+    /// Reads the exits by reason of every possible CPU, in the same order; none where they are not counted.
+    pub fn read_reasons(&self) -> Result<Option<PerCpuValues<ReasonCounters>>, Obstacle> {
+        let read = |reasons: &PerCpuArray<_, _>| {
+            reasons.get(&0, 0).map_err(|error| object::refused("to read the exits by reason", &error))
+        };
+        self.reasons.as_ref().map(read).transpose()
     }
 
     /// How often the kernel skipped a program because the CPU was in one already ("recursion_misses": Linux 5.12 and
@@ -142,26 +161,41 @@ struct Loaded {
     bpf: Ebpf,
     state: PerCpuArray<MapData, CpuState>,
     fentry: Result<fentry::Programs, Obstacle>,
+    /// Why the way to an exit's reason is not known.
+    reason_path: Result<(), String>,
     attached: Vec<Attached>,
 }
 
 impl Loaded {
     /// The programs are silent until they are told that they run.
-    fn load(target: &Target, kernel_log: bool) -> Result<Self, Obstacle> {
+    fn load(target: &Target, options: Options) -> Result<Self, Obstacle> {
         let closer = target.closer.as_ref().map_or(0, |closer| closer.address);
-        let globals =
-            Globals { msrs: target.msrs().iter().map(|slot| slot.index).collect(), closer, kernel_log, ..Globals::none() };
+        let globals = Globals {
+            msrs: target.msrs().iter().map(|slot| slot.index).collect(),
+            closer,
+            kernel_log: options.kernel_log,
+            ..Globals::none()
+        };
         let globals = match &target.tables {
             Ok(tables) => Globals { layout: tables.layout.layout, form: tables.form, ..globals },
             Err(_) => globals,
         };
+        let path = options.by_reason.then(|| ReasonPath::find(&target.btf, target.vendor)).transpose();
+        let globals =
+            Globals { reason: path.clone().unwrap_or(None), reason_in_record: exit_reason::in_record_here(), ..globals };
         let mut bpf = object::load(&globals)?;
         let fentry = fentry::Programs::relocate(&bpf);
         let map = bpf.take_map("CPU_STATE").ok_or_else(|| object::missing("map CPU_STATE"))?;
         let state = PerCpuArray::try_from(map).map_err(|error| object::refused("the map of counters", &error))?;
-        let mut loaded = Self { bpf, state, fentry, attached: Vec::new() };
+        let mut loaded = Self { bpf, state, fentry, reason_path: path.map(|_| ()), attached: Vec::new() };
         loaded.publish(target, 0)?;
         Ok(loaded)
+    }
+
+    /// The map of exits by reason.
+    fn reasons(&mut self) -> Result<PerCpuArray<MapData, ReasonCounters>, Obstacle> {
+        let map = self.bpf.take_map("REASONS").ok_or_else(|| object::missing("map REASONS"))?;
+        PerCpuArray::try_from(map).map_err(|error| object::refused("the map of exits by reason", &error))
     }
 
     /// Gives every CPU an empty state with the address of its structure, 0 where that is not known.
@@ -231,6 +265,11 @@ impl Loaded {
                 program.attach(function, 0).map_err(refused)?;
             }
             Hook::Raw { program, tracepoint } => {
+                if program == ladder::REASON {
+                    self.reason_path.clone().map_err(|why| {
+                        Obstacle::new(why, "use a kernel with CONFIG_DEBUG_INFO_BTF and CONFIG_DEBUG_INFO_BTF_MODULES")
+                    })?;
+                }
                 let program: &mut RawTracePoint = self.program(program)?;
                 program.load().map_err(refused)?;
                 program.attach(tracepoint).map_err(refused)?;

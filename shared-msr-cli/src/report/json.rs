@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Report;
 use crate::{
     kernel::host::Vendor,
-    ledger::{Counts, CpuRow, Events, Lost, MsrRow},
+    ledger::{Counts, CpuRow, Events, Lost, MsrRow, ReasonRow},
     probe::{
         ladder::{Event, Refused},
         probes::Hooks,
@@ -29,6 +29,7 @@ struct Document<'a> {
     totals: Totals,
     msrs: Vec<Msr<'a>>,
     cpus: Vec<Cpu>,
+    reasons: Option<Vec<Reason>>,
 }
 
 #[derive(Serialize)]
@@ -68,6 +69,14 @@ struct Msr<'a> {
 }
 
 #[derive(Serialize)]
+struct Reason {
+    isa: &'static str,
+    /// None for exits whose reason is not known.
+    reason: Option<u32>,
+    exits: u64,
+}
+
+#[derive(Serialize)]
 struct Cpu {
     cpu: u32,
     #[serde(flatten)]
@@ -96,6 +105,7 @@ pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
         totals: Totals { events: ledger.events, counts: ledger.totals },
         msrs: ledger.msrs.iter().map(|row| msr(row, report.list_known)).collect(),
         cpus: ledger.cpus.iter().filter(|row| matters(row, report)).map(cpu).collect(),
+        reasons: ledger.reasons.as_ref().map(|rows| rows.iter().map(|row| reason(row, report.vendor)).collect()),
     };
     Ok(serde_json::to_string(&document)? + "\n")
 }
@@ -122,4 +132,8 @@ fn matters(row: &CpuRow, report: &Report<'_>) -> bool {
 
 fn cpu(row: &CpuRow) -> Cpu {
     Cpu { cpu: row.cpu, events: row.events, counts: row.counts }
+}
+
+fn reason(row: &ReasonRow, vendor: Vendor) -> Reason {
+    Reason { isa: vendor.isa(), reason: row.reason, exits: row.exits }
 }

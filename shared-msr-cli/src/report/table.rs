@@ -6,7 +6,8 @@ use super::{
     verdict::verdict,
 };
 use crate::{
-    ledger::{Counts, Ledger},
+    cli::By,
+    ledger::{Counts, Ledger, ReasonRow},
     probe::probes::Sight,
 };
 
@@ -24,7 +25,7 @@ WRMSRS     as the kernel's own tracepoint counted them, whoever did them       ?
 ";
 
 /// The verdict, what was lost, the rows of the MSRs if they are asked for, the totals, and how it was observed.
-pub fn render(report: &Report<'_>, by_msr: bool) -> String {
+pub fn render(report: &Report<'_>, by: By) -> String {
     let ledger = report.ledger;
     let mut text = verdict(ledger, report.vendor) + "\n";
     for (name, number) in ledger.lost.named().into_iter().filter(|(_, number)| *number != 0) {
@@ -34,9 +35,14 @@ pub fn render(report: &Report<'_>, by_msr: bool) -> String {
         text += &format!("NOT RECONCILED: {violation}.\n");
     }
     text += "\n";
-    text += &rows(report, by_msr);
-    text += &never_loaded(ledger);
-    text += &legend(ledger);
+    match &ledger.reasons {
+        Some(reasons) if by == By::Reason => text += &reason_rows(report, reasons),
+        _ => {
+            text += &rows(report, by == By::Msr);
+            text += &never_loaded(ledger);
+            text += &legend(ledger);
+        }
+    }
     text += "\n";
     text += &events(report);
     text
@@ -72,6 +78,19 @@ fn rows(report: &Report<'_>, by_msr: bool) -> String {
         }
     }
     row("total".to_owned(), String::new(), "", &report.ledger.totals);
+    columns::text(&table)
+}
+
+/// One row for each exit reason, with the number that the kernel's own table of names begins with.
+fn reason_rows(report: &Report<'_>, reasons: &[ReasonRow]) -> String {
+    let mut table = columns::table(&["ISA", "REASON", "EXITS"], 2);
+    let isa = report.vendor.isa();
+    for row in reasons {
+        let reason = row.reason.map_or_else(|| "?".to_owned(), |reason| report.vendor.reason(reason));
+        table.add_row([isa.to_owned(), reason, grouped(row.exits)]);
+    }
+    let total = reasons.iter().map(|row| row.exits).sum();
+    table.add_row(["total".to_owned(), String::new(), grouped(total)]);
     columns::text(&table)
 }
 

@@ -7,11 +7,12 @@ use shared_msr_common::accounting::Watched;
 
 use super::{Report, json, table, verdict::verdict};
 use crate::{
+    cli::By,
     kernel::{
         host::{Host, Vendor},
         tables::Slot,
     },
-    ledger::{Counts, CpuRow, Events, Ledger, Lost, MsrRow},
+    ledger::{Counts, CpuRow, Events, Ledger, Lost, MsrRow, ReasonRow},
     obstacle::Obstacle,
     probe::{
         ladder::{Event, Refused},
@@ -28,6 +29,7 @@ fn ledger(counts: Counts, events: Events) -> Ledger {
         totals: counts,
         msrs: vec![MsrRow { slot: Slot { slot: 0, index: 0xc000_0103, name: "TSC_AUX".to_owned() }, counts, loaded: Some(true) }],
         cpus: vec![CpuRow { cpu: 1, events, counts }],
+        reasons: Some(vec![ReasonRow { reason: Some(0x72), exits: 2000 }, ReasonRow { reason: None, exits: 263 }]),
         lost: Lost { skipped_runs: Some(0), ..Lost::default() },
         violations: Vec::new(),
     }
@@ -62,7 +64,7 @@ fn verdict_of(ledger: &Ledger) -> String {
 
 #[test]
 fn the_table_begins_with_the_verdict_and_says_the_same_as_the_rows() {
-    let text = with_report(&busy(), |report| table::render(report, true));
+    let text = with_report(&busy(), |report| table::render(report, By::Msr));
     assert!(text.starts_with("In 1.500 s KVM put off 2,263 restores"), "{text}");
     let row = text.lines().find(|line| line.contains("TSC_AUX")).unwrap();
     let cells: Vec<&str> = row.split_whitespace().collect();
@@ -72,8 +74,16 @@ fn the_table_begins_with_the_verdict_and_says_the_same_as_the_rows() {
 
 #[test]
 fn without_rows_only_the_total_is_left() {
-    let text = with_report(&busy(), |report| table::render(report, false));
+    let text = with_report(&busy(), |report| table::render(report, By::Total));
     assert!(!text.contains("TSC_AUX") && text.contains("\ntotal "), "{text}");
+}
+
+#[test]
+fn exit_reasons_have_the_kernels_own_numbers_and_unknown_ones_are_not_left_out() {
+    let text = with_report(&busy(), |report| table::render(report, By::Reason));
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.contains(&vec!["svm", "0x72", "2,000"]) && rows.contains(&vec!["svm", "?", "263"]), "{text}");
+    assert!(rows.contains(&vec!["total", "2,263"]), "{text}");
 }
 
 #[test]
@@ -81,7 +91,7 @@ fn losses_and_violations_stand_before_the_rows() {
     let mut ledger = busy();
     ledger.lost.unseen_changes = 4;
     ledger.violations = vec!["CPU 0: something".to_owned()];
-    let text = with_report(&ledger, |report| table::render(report, true));
+    let text = with_report(&ledger, |report| table::render(report, By::Msr));
     let first: Vec<&str> = text.lines().take(3).collect();
     assert!(first[1].starts_with("LOST: unseen changes: 4;") && first[2].starts_with("NOT RECONCILED: CPU 0"), "{first:?}");
     assert!(text.contains("with losses, NOT RECONCILED"));
@@ -133,7 +143,7 @@ fn what_is_unknown_is_shown_as_unknown() {
     let mut ledger = ledger(unknown, Events { exits: 77, windows_opened: None, ..Events::ZERO });
     ledger.sight = Sight::WritesOnly;
     ledger.checked = true;
-    let text = with_report(&ledger, |report| table::render(report, true));
+    let text = with_report(&ledger, |report| table::render(report, By::Msr));
     let row = text.lines().find(|line| line.contains("TSC_AUX")).unwrap();
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(cells, ["0", "0xc0000103", "TSC_AUX", "?", "?", "?", "?", "?", "?", "1,234"]);
@@ -147,10 +157,10 @@ fn msrs_that_are_never_loaded_are_named_beside_those_that_are() {
     let mut ledger = busy();
     let efer = Slot { slot: 1, index: 0xc000_0080, name: "EFER".to_owned() };
     ledger.msrs.push(MsrRow { slot: efer, counts: Counts::ZERO, loaded: Some(false) });
-    let text = with_report(&ledger, |report| table::render(report, true));
+    let text = with_report(&ledger, |report| table::render(report, By::Msr));
     assert!(text.contains("Never loaded on this host while measuring, though KVM lists them: EFER."), "{text}");
     ledger.msrs[0].loaded = Some(false);
-    assert!(!with_report(&ledger, |report| table::render(report, true)).contains("Never loaded"), "nothing was");
+    assert!(!with_report(&ledger, |report| table::render(report, By::Msr)).contains("Never loaded"), "nothing was");
 }
 
 fn keys(value: &Value, found: &mut BTreeSet<String>) {

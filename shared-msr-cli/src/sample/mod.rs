@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use shared_msr_common::{CpuState, accounting::Watched};
+use shared_msr_common::{CpuState, ReasonCounters, accounting::Watched};
 
 use crate::{
     kernel::structure::Structure,
@@ -36,10 +36,49 @@ pub struct Snapshot {
     pub duration: Duration,
     /// How often the kernel skipped one of our programs; none where it does not say.
     pub skipped_runs: Option<u64>,
+    /// Exits by reason, of each CPU; none where they are not counted.
+    pub reasons: Option<Vec<ReasonSample>>,
     /// What the programs tell.
     pub sight: Sight,
     /// Whether WRMSRs were counted as well.
     pub checked: bool,
+}
+
+/// One CPU's exits by reason at one moment.
+#[derive(Clone, Debug)]
+pub struct ReasonSample {
+    /// What it counted.
+    pub counters: ReasonCounters,
+    /// How many exits it had counted at that moment; none when exits came too fast to tell.
+    pub exits: Option<u64>,
+}
+
+impl ReasonSample {
+    /// Reads all CPUs while the programs go on counting.
+    fn take(probes: &Probes) -> Result<Option<Vec<Self>>, Obstacle> {
+        let mut samples: Vec<Self> = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let before = probes.read()?;
+            let Some(reasons) = probes.read_reasons()? else { return Ok(None) };
+            let after = probes.read()?;
+            let exits = before.iter().zip(after.iter()).map(|(before, after)| {
+                // Nothing was counted in between.
+                (before.exits == after.exits).then_some(after.exits)
+            });
+            let fresh = reasons.iter().zip(exits).map(|(counters, exits)| Self { counters: *counters, exits });
+            if samples.is_empty() {
+                samples = fresh.collect();
+            } else {
+                for (sample, fresh) in samples.iter_mut().zip(fresh).filter(|(sample, _)| sample.exits.is_none()) {
+                    *sample = fresh;
+                }
+            }
+            if samples.iter().all(|sample| sample.exits.is_some()) {
+                break;
+            }
+        }
+        Ok(Some(samples))
+    }
 }
 
 /// How often a CPU's state and structure are read before a contradiction is believed.
@@ -75,7 +114,9 @@ impl Snapshot {
             // A set or close that was just accounted reaches the structure within microseconds.
             thread::sleep(Duration::from_micros(100));
         }
+        let reasons = ReasonSample::take(probes)?;
         Ok(Self {
+            reasons,
             cpus: samples.into_iter().flatten().collect(),
             duration,
             skipped_runs: probes.skipped_runs(),
