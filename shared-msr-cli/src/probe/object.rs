@@ -55,7 +55,7 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
     let mut msrs = [0_u32; MAX_SLOTS];
     let slots = globals.msrs.len().min(MAX_SLOTS);
     msrs[..slots].copy_from_slice(&globals.msrs[..slots]);
-    let (argument, steps, first, second) = match globals.reason {
+    let (argument, steps, first, second): (u64, u64, u64, u64) = match globals.reason {
         None | Some(ReasonPath::Argument) => (0, 0, 0, 0),
         Some(ReasonPath::Vcpu { argument, first, second: None }) => (argument, 1, first as u64, 0),
         Some(ReasonPath::Vcpu { argument, first, second: Some(second) }) => (argument, 2, first as u64, second as u64),

@@ -60,6 +60,7 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections, expected: &Expecte
         same(checks, &auto, &report, step)?;
         summaries.push(summary(step, &report)?);
     }
+    reasons(checks, sections, expected)?;
     let table = sections.text("table.out")?;
     checks.equal("table: exit status", sections.number("table.status")?, 0);
     let listed = table.lines().find(|line| line.starts_with("Never loaded on this host")).unwrap_or_default();
@@ -72,6 +73,26 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections, expected: &Expecte
     let known = expected.loaded.iter().chain(expected.never_loaded).all(|name| names.iter().any(|listed| listed == name));
     checks.check("inspect: the list has these MSRs", known, &names.join(" "));
     Ok(summaries)
+}
+
+/// The exits that the guest makes on purpose, by the numbers of the kernel's headers.
+fn reasons(checks: &mut Checks, sections: &Sections, expected: &Expected) -> Result<()> {
+    let report = sections.json("reason.report")?;
+    checks.equal("by reason: exit status", sections.number("reason.status")?, 0);
+    checks.check("by reason: reconciled", report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
+    checks.check("by reason: nothing lost", report.all_zero("/lost")?, &report.at("/lost")?.to_string());
+    let kind = if expected.module_btf { "raw_tracepoint:kvm_exit" } else { "tracepoint:kvm:kvm_exit" };
+    hook(checks, &report, "by reason", "exit", kind)?;
+    let rows = report.at("/reasons")?.as_array().context("reasons is not an array")?;
+    let exits = |reason: u64| rows.iter().find(|row| row["reason"] == reason).and_then(|row| row["exits"].as_u64()).unwrap_or(0);
+    let total: u64 = rows.iter().filter_map(|row| row["exits"].as_u64()).sum();
+    checks.equal("by reason: the sum is all exits", total, report.number("/totals/exits")?);
+    // arch/x86/include/uapi/asm/vmx.h and svm.h: CPUID, IO, HLT.
+    let [cpuid, io, hlt] = if rows.iter().any(|row| row["isa"] == "vmx") { [10, 30, 12] } else { [0x72, 0x7b, 0x78] };
+    checks.equal("by reason: CPUID exits", exits(cpuid), expected.outs * expected.cpuids);
+    checks.equal("by reason: IO exits", exits(io), expected.outs);
+    checks.equal("by reason: HLT exits", exits(hlt), expected.hlts);
+    Ok(())
 }
 
 /// A host whose vendor module does not use the mechanism.

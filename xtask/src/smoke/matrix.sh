@@ -9,5 +9,8 @@ for step in auto fentry kprobe tracepoint; do
         shared-msr guest --format json "$@"
     [ ! -e /tmp/report.json ] || section $step.report </tmp/report.json
 done
+rm -f /tmp/report.json
+try reason shared-msr report --by reason --format json --output /tmp/report.json -- shared-msr guest --format json "$@"
+section reason.report </tmp/report.json
 try table shared-msr report --verify -- shared-msr guest "$@"
 try inspect shared-msr inspect --format json
