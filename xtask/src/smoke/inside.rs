@@ -48,6 +48,14 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
 
     let pinned = sections.json("pinned.out")?;
     checks.equal("pinned to CPU 1: performed = 100 KVM_RUN + 1", pinned.number("/totals/performed")?, 101);
+    for (number, performed) in [(0, 0), (1, 101)] {
+        let row = cpu(&pinned, number)?;
+        let seen = format!("{} exits, {} performed, {} windows", row["exits"], row["performed"], row["windows_closed"]);
+        let ran_here =
+            row["exits"].as_u64().is_some_and(|exits| (exits >= 1100) == (number == 1) && (exits == 0) == (number == 0));
+        checks.check(&format!("pinned to CPU 1: what CPU {number} counted"), ran_here && row["performed"] == performed, &seen);
+    }
+    checks.check("pinned to CPU 1: verified", pinned.is_true("/verified")?, &pinned.at("/host/hooks/check")?.to_string());
     checks.check("pinned to CPU 1: reconciled", pinned.is_true("/reconciled")?, &pinned.at("/violations")?.to_string());
     Ok(())
 }
