@@ -60,7 +60,7 @@ fn line(finding: &Finding) -> String {
 /// Attaches everything as `report` would, and lets go of it again.
 fn try_hooks(target: &Target, arguments: &DoctorArguments) -> (Vec<Finding>, Option<Sight>) {
     // With the check, so that it is tried as well.
-    let options = Options { choice: arguments.probe, verify: true, by_reason: true, kernel_log: false };
+    let options = Options { choice: arguments.probe, verify: true, ..Options::default() };
     let probes = match Probes::attach(target, options) {
         Ok(probes) => probes,
         Err(obstacle) => return (vec![Finding { topic: "hooks", outcome: Err(obstacle), weight: Weight::Fatal }], None),
@@ -86,7 +86,12 @@ fn try_hooks(target: &Target, arguments: &DoctorArguments) -> (Vec<Finding>, Opt
         let outcome = hook.map(|hook| format!("by {hook}")).ok_or_else(|| not_seen(target));
         findings.push(Finding { topic, outcome, weight: Weight::Limit });
     }
-    (findings, Some(probes.sight))
+    let sight = probes.sight;
+    drop(probes);
+    let by_reason = Options { choice: arguments.probe, by_reason: true, ..Options::default() };
+    let outcome = Probes::attach(target, by_reason).map(|probes| format!("by {}", probes.hooks.exit));
+    findings.push(Finding { topic: "exit reason", outcome, weight: Weight::Limit });
+    (findings, Some(sight))
 }
 
 /// Why sets and closes cannot be told at all.

@@ -53,7 +53,7 @@ impl Event {
             Self::Set => "set",
             Self::Close => "close",
             Self::Exit => "exit",
-            Self::ExitReason => "exit by reason",
+            Self::ExitReason => "exit's reason",
             Self::UserspaceExit => "userspace exit",
             Self::Write => "write",
             Self::Check => "check",

@@ -103,7 +103,7 @@ impl Probes {
                 return Err(Obstacle { cure, ..why.clone() });
             }
             (None, _) if matches!(options.choice, ProbeChoice::Fentry | ProbeChoice::Kprobe) => {
-                return Err(refused.into_iter().next().map_or_else(|| object::missing("hook"), not_to_be_had));
+                return Err(not_to_be_had(&refused));
             }
             (None, Ok(_)) => {
                 // A function that was hooked before the other was refused must not count as well.
@@ -244,10 +244,7 @@ impl Loaded {
     /// Takes the best hook for an event without which nothing is measured.
     fn need(&mut self, event: Event, target: &Target, refused: &mut Vec<Refused>) -> Result<String, Obstacle> {
         let before = refused.len();
-        self.climb(event, ProbeChoice::Auto, target, refused).ok_or_else(|| {
-            let first = refused.drain(before..).next();
-            first.map_or_else(|| object::missing("hook"), not_to_be_had)
-        })
+        self.climb(event, ProbeChoice::Auto, target, refused).ok_or_else(|| not_to_be_had(&refused[before..]))
     }
 
     fn attach(&mut self, hook: Hook, target: &Target) -> Result<(), Obstacle> {
@@ -275,9 +272,13 @@ impl Loaded {
                 program.attach(tracepoint).map_err(refused)?;
             }
             Hook::Classic { program, category, tracepoint } => {
+                let tracefs = |error: ProgramError| {
+                    let cure = "mount tracefs (mount -t tracefs tracefs /sys/kernel/tracing)".to_owned();
+                    Obstacle { cure, ..refused(error) }
+                };
                 let program: &mut TracePoint = self.program(program)?;
                 program.load().map_err(refused)?;
-                program.attach(category, tracepoint).map_err(refused)?;
+                program.attach(category, tracepoint).map_err(tracefs)?;
             }
         }
         Ok(())
@@ -292,10 +293,14 @@ impl Loaded {
     }
 }
 
-/// The obstacle when an event cannot be observed at all: what its best hook lacks.
-fn not_to_be_had(refused: Refused) -> Obstacle {
-    let Refused { event, hook, why } = refused;
-    Obstacle { problem: format!("{hook} cannot be had to observe each {}: {}", event.name(), why.problem), cure: why.cure }
+/// The obstacle when an event cannot be observed at all: what each of its hooks lacks, and the cure of the humblest.
+fn not_to_be_had(refused: &[Refused]) -> Obstacle {
+    let Some(first) = refused.first() else { return object::missing("hook") };
+    let of_this_event: Vec<&Refused> = refused.iter().filter(|other| other.event == first.event).collect();
+    let why = |refused: &&Refused| format!("{} ({})", refused.hook, refused.why.problem);
+    let hooks: Vec<String> = of_this_event.iter().map(why).collect();
+    let cure = of_this_event.last().unwrap_or(&first).why.cure.clone();
+    Obstacle { problem: format!("each {} cannot be observed by {}", first.event.name(), hooks.join(", nor by ")), cure }
 }
 
 fn skipped_runs(program: BorrowedFd<'_>) -> Option<u64> {
