@@ -52,6 +52,11 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         checks.check(&format!("{name}: doctor names it with its cure"), named && cures == obstacles.len(), &obstacles.join("; "));
     }
     stepped_down(checks, sections)?;
+    let blind = sections.json("blind.out")?;
+    checks.equal("hooks that do not fire: exit status with --verify", sections.number("blind.status")?, 1);
+    checks.check("hooks that do not fire: not reconciled", !blind.is_true("/reconciled")?, &blind.at("/violations")?.to_string());
+    let said = sections.text("blind.err")?.lines().last().unwrap_or_default();
+    checks.check("hooks that do not fire: it says so", said.contains("do not reconcile"), said);
     checks.equal("unwritable: the command was not started", sections.number("was-run.status")?, 1);
     let full = sections.text("full.err")?;
     checks.equal("full disk: the command's status is passed on", sections.number("full.status")?, 7);

@@ -55,6 +55,11 @@ try unwritable shared-msr report --output /no/such/folder/report.json -- touch /
 try was-run test -e /tmp/was-run
 try full shared-msr report --output /dev/full -- sh -c 'exit 7'
 
+# Kprobes that are switched off while they are attached: nothing is counted, and only the check can tell.
+try blind shared-msr report --probe kprobe --verify --format json -- \
+    sh -c 'echo 0 >/sys/kernel/debug/kprobes/enabled; shared-msr guest --outs 50 --tsc-aux 0xabc'
+echo 1 >/sys/kernel/debug/kprobes/enabled
+
 # Last: after these the kernel refuses new kprobes (ENODEV) until it is booted again.
 echo 0 >/sys/kernel/debug/kprobes/enabled
 try kprobes-off $known
