@@ -127,7 +127,8 @@ impl Symbols {
 
     /// Whether KVM is a module here, rather than part of vmlinux.
     pub fn kvm_is_module(&self) -> bool {
-        self.0.get(CLOSER).is_some_and(|symbol| symbol.in_module)
+        let functions = SETTERS.iter().chain(&[CLOSER]);
+        functions.filter_map(|name| self.0.get(name)).any(|symbol| symbol.in_module)
     }
 
     /// Where the list of MSRs is.

@@ -89,6 +89,7 @@ impl CpuLedger {
             implausible_structures: self.state.implausible,
             unsettled_exits: self.unsettled_exits,
             torn_samples: u64::from(self.torn),
+            reloads: 0,
             unread_reasons: 0,
             skipped_runs: None,
         }

@@ -122,6 +122,8 @@ pub struct Lost {
     pub unsettled_exits: u64,
     /// CPUs whose counters could be copied only in the middle of an event.
     pub torn_samples: u64,
+    /// 1 when KVM's vendor module was loaded anew while it was measured: what happened around that is not known.
+    pub reloads: u64,
     /// Exits whose reason could not be read, or was one too many to tell apart.
     pub unread_reasons: u64,
     /// Runs of a program that the kernel skipped; absent where it does not say (before Linux 5.12).
@@ -136,6 +138,7 @@ impl Lost {
         self.implausible_structures += other.implausible_structures;
         self.unsettled_exits += other.unsettled_exits;
         self.torn_samples += other.torn_samples;
+        self.reloads += other.reloads;
         self.unread_reasons += other.unread_reasons;
     }
 
@@ -145,13 +148,14 @@ impl Lost {
     }
 
     /// Each counter by its name, for people.
-    pub fn named(&self) -> [(&'static str, u64); 7] {
+    pub fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("unseen changes", self.unseen_changes),
             ("unreadable structures", self.unreadable_structures),
             ("implausible structures", self.implausible_structures),
             ("unsettled exits", self.unsettled_exits),
             ("torn samples", self.torn_samples),
+            ("KVM was loaded anew while measuring", self.reloads),
             ("unread exit reasons", self.unread_reasons),
             ("skipped runs", self.skipped_runs.unwrap_or(0)),
         ]
@@ -241,7 +245,7 @@ impl Ledger {
             msrs: list.iter().enumerate().map(row).collect(),
             cpus: cpus.iter().map(cpu_row).collect(),
             reasons: snapshot.reasons.as_deref().map(reasons::rows),
-            lost: Lost { skipped_runs: snapshot.skipped_runs, ..Lost::default() },
+            lost: Lost { skipped_runs: snapshot.skipped_runs, reloads: snapshot.moved.into(), ..Lost::default() },
             violations,
         };
         if let Some(samples) = &snapshot.reasons {

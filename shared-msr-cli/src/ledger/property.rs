@@ -197,8 +197,15 @@ fn settle(state: CpuState, kvm: &Kvm, hooks: Hooks) -> Ledger {
     let list: Vec<Slot> = (0..SLOTS).map(|slot| Slot { slot, index: 0, name: format!("slot {slot}") }).collect();
     let sample = CpuSample { cpu: 0, state, structure: Some(kvm.structure()), torn: false };
     let sight = Sight::Split(hooks.watched());
-    let snapshot =
-        Snapshot { cpus: vec![sample], duration: Duration::ZERO, skipped_runs: None, reasons: None, sight, checked: true };
+    let snapshot = Snapshot {
+        cpus: vec![sample],
+        duration: Duration::ZERO,
+        skipped_runs: None,
+        reasons: None,
+        sight,
+        checked: true,
+        moved: false,
+    };
     Ledger::settle(&snapshot, &list)
 }
 

@@ -20,8 +20,15 @@ fn settle(sample: CpuSample) -> Ledger {
 }
 
 fn settle_as(sample: CpuSample, sight: Sight, checked: bool) -> Ledger {
-    let snapshot =
-        Snapshot { cpus: vec![sample], duration: Duration::from_secs(1), skipped_runs: None, reasons: None, sight, checked };
+    let snapshot = Snapshot {
+        cpus: vec![sample],
+        duration: Duration::from_secs(1),
+        skipped_runs: None,
+        reasons: None,
+        sight,
+        checked,
+        moved: false,
+    };
     Ledger::settle(&snapshot, &list())
 }
 
@@ -166,4 +173,14 @@ fn a_slot_without_any_set_was_never_loaded() {
     let state = CpuState { known: 1, ..CpuState::EMPTY };
     assert_eq!(settle(sample(state, 0, 0, 0)).msrs[0].loaded, Some(false));
     assert_eq!(settle(closed_window(0)).msrs[0].loaded, Some(true));
+}
+
+#[test]
+fn a_fault_that_the_kernels_record_does_not_know_is_not_reconciled() {
+    let mut sample = closed_window(3);
+    sample.state.slots[0].failed = 1;
+    assert!(!settle_as(sample.clone(), Sight::Split(Watched::Calls), true).reconciled());
+    sample.state.slots[0].wrmsrs = 2;
+    sample.state.slots[0].wrmsrs_failed = 1;
+    assert!(settle_as(sample, Sight::Split(Watched::Calls), true).reconciled());
 }

@@ -7,7 +7,7 @@ use super::fentry::Place;
 use crate::{kernel::symbols::CLOSER, obstacle::Obstacle};
 
 /// vmlinux, kernel/user-return-notifier.c; called by `kvm_on_user_return` before it restores (since 4.9).
-const UNREGISTER: &str = "user_return_notifier_unregister";
+pub(super) const UNREGISTER: &str = "user_return_notifier_unregister";
 
 /// Follows the tracepoint's arguments to the reason; needs to know the way.
 pub(super) const REASON: &str = "shared_msr_reason";

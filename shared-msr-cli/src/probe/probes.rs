@@ -24,7 +24,7 @@ use super::{
 use crate::{
     kernel::{
         exit_reason::{self, ReasonPath},
-        kprobes,
+        kprobes, rights,
     },
     obstacle::Obstacle,
 };
@@ -252,11 +252,16 @@ impl Loaded {
         match hook {
             Hook::Fentry { program, place, function } => {
                 kprobes::check_ftrace()?;
+                if function == ladder::UNREGISTER {
+                    // The program tells KVM's notifier from others by this address.
+                    target.closer.clone()?;
+                }
                 let programs = self.fentry.as_ref().map_err(Clone::clone)?;
                 self.attached.push(programs.attach(program, place, function, &target.btf)?);
             }
             Hook::Kprobe { program, function } => {
                 kprobes::check()?;
+                rights::check_perf_events()?;
                 let program: &mut KProbe = self.program(program)?;
                 program.load().map_err(refused)?;
                 program.attach(function, 0).map_err(refused)?;

@@ -115,13 +115,13 @@ impl Survey {
         let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let addresses =
             self.keep("variables", Weight::Limit, addresses(), |_| "the list of MSRs and the per-CPU structures".to_owned());
-        let (list, structures, offsets) = addresses?;
+        let (list, symbol, offsets) = addresses?;
         let peek =
             self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
         let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list), |list| describe_list(list))?;
         let layout = KnownLayout::find(btf);
         let closer = symbols.closer().map_or(0, |closer| closer.address);
-        let structures = tables::structure_addresses(&peek, structures, offsets, &host.possible_cpus);
+        let structures = tables::structure_addresses(&peek, symbol, offsets, &host.possible_cpus);
         let checked = structures.and_then(|structures| {
             for (cpu, address) in host.possible_cpus.iter().zip(&structures) {
                 check_structure(&peek, *address, layout.layout, list.len(), closer)
@@ -131,7 +131,7 @@ impl Survey {
         });
         let structures = self.keep("layout", Weight::Limit, checked, |_| describe_layout(&layout))?;
         let form = symbols.set_form(&list);
-        Ok(Tables { list, form, layout, structures, peek })
+        Ok(Tables { list, form, layout, structures, symbol, offsets, peek })
     }
 }
 

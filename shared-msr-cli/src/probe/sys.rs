@@ -26,11 +26,13 @@ pub(super) struct TracingProgram<'a> {
 pub(super) fn load_fentry(program: &TracingProgram<'_>) -> Result<OwnedFd, (io::Error, String)> {
     match try_load(program, &mut []) {
         Ok(descriptor) => Ok(descriptor),
-        Err(_) => {
+        Err(first) => {
             // Only now: a log costs time, and one that is too small is an error of its own.
             let mut log = vec![0; 1 << 20];
             try_load(program, &mut log).map_err(|error| {
                 let end = log.iter().position(|byte| *byte == 0).unwrap_or(log.len());
+                // A log that is full hides the kernel's own error (before 6.4).
+                let error = if error.raw_os_error() == Some(libc::ENOSPC) { first } else { error };
                 (error, String::from_utf8_lossy(&log[..end]).into_owned())
             })
         }

@@ -10,7 +10,7 @@ use crate::{
         layout::KnownLayout,
         msr,
         structure::Structure,
-        symbols::Symbol,
+        symbols::{StructureSymbol, Symbol},
         tables::{self, Slot},
     },
     obstacle::Obstacle,
@@ -42,6 +42,10 @@ pub struct Tables {
     pub layout: KnownLayout,
     /// Where the structures are, in the order of `host.possible_cpus`.
     pub structures: Vec<u64>,
+    /// By what they were found.
+    pub(super) symbol: StructureSymbol,
+    /// Where vmlinux keeps the offset of each CPU's memory.
+    pub(super) offsets: u64,
     /// Reads kernel memory.
     pub(super) peek: Peek,
 }
@@ -65,6 +69,12 @@ impl Target {
 }
 
 impl Tables {
+    /// Whether the structures are elsewhere by now. They are, up to 6.18, when the vendor module was loaded anew.
+    pub fn have_moved(&self, host: &Host) -> bool {
+        let now = tables::structure_addresses(&self.peek, self.symbol, self.offsets, &host.possible_cpus);
+        now.as_ref() != Ok(&self.structures)
+    }
+
     /// The structure at `address`.
     pub fn read_structure(&self, address: u64) -> Result<Structure, Obstacle> {
         tables::read_structure(&self.peek, address, self.layout.layout)

@@ -1,5 +1,7 @@
 //! The report for people.
 
+use shared_msr_common::accounting::Watched;
+
 use super::{
     Report, columns,
     number::{counted, grouped, grouped_signed, known},
@@ -31,6 +33,7 @@ pub fn render(report: &Report<'_>, by: By) -> String {
     for (name, number) in ledger.lost.named().into_iter().filter(|(_, number)| *number != 0) {
         text += &format!("LOST: {name}: {}; the numbers below are not complete.\n", grouped(number));
     }
+    text += &untraced_exits(report);
     for violation in &ledger.violations {
         text += &format!("NOT RECONCILED: {violation}.\n");
     }
@@ -94,6 +97,20 @@ fn reason_rows(report: &Report<'_>, reasons: &[ReasonRow]) -> String {
     columns::text(&table)
 }
 
+/// A vCPU that comes back to its VMM has made an exit before, but for a call or two that was interrupted at once.
+fn untraced_exits(report: &Report<'_>) -> String {
+    let events = &report.ledger.events;
+    if events.userspace_exits <= events.exits + report.host.possible_cpus.len() as u64 {
+        return String::new();
+    }
+    format!(
+        "{} to the VMM, but only {}: {} does not report its exits here, or runs guests without any.\n",
+        counted(events.userspace_exits, "return"),
+        counted(events.exits, "exit"),
+        report.vendor.module(),
+    )
+}
+
 /// MSRs of KVM's list that it does not load on this host, next to some that it does.
 fn never_loaded(ledger: &Ledger) -> String {
     let named = |loaded| ledger.msrs.iter().filter(move |row| row.loaded == loaded).map(|row| row.slot.name.as_str());
@@ -127,6 +144,9 @@ fn events(report: &Report<'_>) -> String {
         _ => "windows unknown".to_owned(),
     };
     let check = match (ledger.reconciled(), ledger.sight) {
+        (true, Sight::Split(Watched::Writes)) if ledger.verified() => {
+            "reconciled, counted from the kernel's record of WRMSRs twice"
+        }
         (true, Sight::Split(_)) if ledger.verified() => "reconciled, verified by the kernel's record of WRMSRs",
         (true, Sight::Split(_)) => "reconciled",
         (true, Sight::WritesOnly) => "nothing to reconcile",

@@ -153,6 +153,14 @@ fn what_is_unknown_is_shown_as_unknown() {
 }
 
 #[test]
+fn returns_without_exits_are_pointed_out() {
+    let events = Events { exits: 0, userspace_exits: 200, ..Events::ZERO };
+    let text = with_report(&ledger(Counts::ZERO, events), |report| table::render(report, By::Msr));
+    assert!(text.contains("200 returns to the VMM, but only 0 exits: kvm_amd does not report"), "{text}");
+    assert!(!with_report(&busy(), |report| table::render(report, By::Msr)).contains("but only"));
+}
+
+#[test]
 fn msrs_that_are_never_loaded_are_named_beside_those_that_are() {
     let mut ledger = busy();
     let efer = Slot { slot: 1, index: 0xc000_0080, name: "EFER".to_owned() };

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub sight: Sight,
     /// Whether WRMSRs were counted as well.
     pub checked: bool,
+    /// Whether KVM's structures are no longer where they were when counting began: the vendor module was loaded anew.
+    pub moved: bool,
 }
 
 /// One CPU's exits by reason at one moment.
@@ -122,6 +124,7 @@ impl Snapshot {
             skipped_runs: probes.skipped_runs(),
             sight: probes.sight,
             checked: probes.hooks.check.is_some(),
+            moved: target.tables.as_ref().is_ok_and(|tables| tables.have_moved(&target.host)),
         })
     }
 }
@@ -144,13 +147,12 @@ fn accept(
     (last || (whole && attempt >= BUSY_ATTEMPTS)).then_some(CpuSample { cpu, state: *after, structure: None, torn: !whole })
 }
 
-/// Whether the structure is as the last event of this CPU left it. A pending write may have failed: then it is as
-/// before that. Where only WRMSRs are watched, a window without a dirty slot may have closed unheard.
+/// Whether the structure is as the last event of this CPU left it. (If not, the last write has faulted or is just being done:
+/// only time tells.) Where only WRMSRs are watched, a window without a dirty slot may have closed unheard.
 fn agrees(state: &CpuState, structure: &Structure, sight: Sight, slots: usize) -> bool {
     let found = (u64::from(structure.registered), structure.dirty(slots));
     state.known == 0
         || found == (state.registered, state.dirty)
-        || (state.pending != 0 && found == (state.registered_before, state.dirty_before))
         || (sight == Sight::Split(Watched::Writes) && state.dirty == 0 && found == (0, 0))
 }
 
@@ -184,6 +186,14 @@ mod tests {
         let closed = structure(0, 1, 1);
         assert!(agrees(&state, &closed, Sight::Split(Watched::Writes), 1));
         assert!(!agrees(&state, &closed, Sight::Split(Watched::Calls), 1));
+    }
+
+    #[test]
+    fn a_write_that_has_not_reached_the_structure_is_waited_for() {
+        let pending = CpuState { pending: 1, registered: 1, dirty: 1, ..state(4, 4) };
+        let before = Some(structure(0, 1, 1));
+        assert!(accept(0, (&pending, &pending), before.clone(), ONE, 1).is_none(), "it may be just being done");
+        assert!(accept(0, (&pending, &pending), before, ONE, ATTEMPTS).is_some(), "it has faulted");
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn stepped_down(checks: &mut Checks, sections: &Sections) -> Result<()> {
     for (name, hook) in [
         ("no-btf", "kprobe:kvm_set_user_return_msr"),
         ("no-function", "raw_tracepoint:write_msr"),
+        ("no-closer", "fentry:kvm_set_user_return_msr"),
         ("kprobes-off", "fentry:kvm_set_user_return_msr"),
         ("ftrace-off", "raw_tracepoint:write_msr"),
     ] {

@@ -35,6 +35,11 @@ try no-function-doctor shared-msr doctor
 try no-function-kprobe shared-msr report --probe kprobe --duration 200ms
 umount /proc/kallsyms
 
+grep -v kvm_on_user_return /proc/kallsyms >/tmp/kallsyms
+mount --bind /tmp/kallsyms /proc/kallsyms
+try no-closer $known
+umount /proc/kallsyms
+
 grep -v kvm_uret_msrs_list /proc/kallsyms >/tmp/kallsyms
 mount --bind /tmp/kallsyms /proc/kallsyms
 obstacle no-variable

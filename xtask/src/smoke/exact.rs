@@ -20,6 +20,7 @@ fn sound(checks: &mut Checks, sections: &Sections, name: &str) -> Result<Json> {
     let report = sections.json(&format!("{name}.report"))?;
     checks.equal(&format!("{name}: exit status"), sections.number(&format!("{name}.status"))?, 0);
     checks.check(&format!("{name}: reconciled"), report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
+    checks.equal(&format!("{name}: no set failed"), report.number("/totals/set_failed")?, 0);
     checks.check(&format!("{name}: nothing lost"), report.all_zero("/lost")?, &report.at("/lost")?.to_string());
     checks.equal(
         &format!("{name}: exits = the kernel's count"),
@@ -98,6 +99,8 @@ fn running(checks: &mut Checks, sections: &Sections) -> Result<()> {
         // One restore, or one return, may belong to an exit right before the start.
         checks.check("running guest: no restore without its exit", performed <= deferred + 1, &seen);
         checks.check("running guest: no return to the VMM without its exit", returns <= exits + 1, &seen);
+        checks.equal("running guest: no set failed", report.number("/totals/set_failed")?, 0);
+        checks.check("running guest: verified", report.is_true("/verified")?, &report.at("/lost")?.to_string());
         checks.check("running guest: reconciled", report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
     }
     Ok(())

@@ -43,6 +43,8 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
     let (deferred, performed) = (busy.number("/totals/deferred")?, busy.number("/totals/performed")?);
     let seen = format!("{deferred} deferred, {performed} performed");
     checks.check("two busy CPUs: no restore without its exit", performed > 100 && performed <= deferred + 2, &seen);
+    checks.equal("two busy CPUs: no set failed", busy.number("/totals/set_failed")?, 0);
+    checks.check("two busy CPUs: verified", busy.is_true("/verified")?, &busy.at("/host/hooks/check")?.to_string());
     checks.check("two busy CPUs: reconciled", busy.is_true("/reconciled")?, &busy.at("/violations")?.to_string());
     checks.check("two busy CPUs: nothing lost", busy.all_zero("/lost")?, &busy.at("/lost")?.to_string());
 

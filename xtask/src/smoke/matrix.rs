@@ -40,8 +40,8 @@ impl Expected {
     }
 }
 
-pub(super) fn check(checks: &mut Checks, sections: &Sections, expected: &Expected) -> Result<Vec<Summary>> {
-    checks.check("the kernel", true, sections.text("release")?);
+pub(super) fn check(checks: &mut Checks, sections: &Sections, expected: &Expected, kernel: &str) -> Result<Vec<Summary>> {
+    kernel_is(checks, sections, kernel)?;
     checks.equal("doctor: exit status", sections.number("doctor.status")?, 0);
     let auto = sound(checks, sections, "auto", expected)?;
     let mut summaries = vec![summary("auto", &auto)?];
@@ -75,6 +75,12 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections, expected: &Expecte
     Ok(summaries)
 }
 
+fn kernel_is(checks: &mut Checks, sections: &Sections, kernel: &str) -> Result<()> {
+    let release = sections.text("release")?;
+    checks.check(&format!("the kernel is of the series {kernel}"), release.starts_with(&format!("{kernel}.")), release);
+    Ok(())
+}
+
 /// The exits that the guest makes on purpose, by the numbers of the kernel's headers.
 fn reasons(checks: &mut Checks, sections: &Sections, expected: &Expected) -> Result<()> {
     let report = sections.json("reason.report")?;
@@ -96,8 +102,8 @@ fn reasons(checks: &mut Checks, sections: &Sections, expected: &Expected) -> Res
 }
 
 /// A host whose vendor module does not use the mechanism.
-pub(super) fn check_unused(checks: &mut Checks, sections: &Sections) -> Result<Vec<Summary>> {
-    checks.check("the kernel", true, sections.text("release")?);
+pub(super) fn check_unused(checks: &mut Checks, sections: &Sections, kernel: &str) -> Result<Vec<Summary>> {
+    kernel_is(checks, sections, kernel)?;
     let table = sections.text("table.out")?;
     let says_so = table.contains("this kernel's kvm_amd does not use user-return MSRs");
     checks.check("the report says so", says_so, table.lines().next().unwrap_or_default());
@@ -125,6 +131,7 @@ fn sound(checks: &mut Checks, sections: &Sections, step: &str, expected: &Expect
     checks.check(&format!("{step}: reconciled"), report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
     checks.check(&format!("{step}: verified"), report.is_true("/verified")?, &report.at("/host/hooks")?.to_string());
     checks.check(&format!("{step}: nothing lost"), report.all_zero("/lost")?, &report.at("/lost")?.to_string());
+    checks.equal(&format!("{step}: no set failed"), report.number("/totals/set_failed")?, 0);
     let guest = sections.json(&format!("{step}.out"))?;
     let runs = guest.number("/kvm_runs")?;
     checks.equal(&format!("{step}: KVM_RUN calls = OUT + HLT"), runs, expected.outs + expected.hlts);

@@ -71,7 +71,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     }
     if all {
         let scenario_of_old = Scenario { arguments: AMD_HOST.guest(), ..Scenario::new("matrix", UNUSED) };
-        scenario(checks, &mut lines, &scenario_of_old, matrix::check_unused);
+        scenario(checks, &mut lines, &scenario_of_old, |checks, sections| matrix::check_unused(checks, sections, UNUSED));
         let penryn = Scenario { host: Host::Intel, cpu_model: Some(WITHOUT_EFER_CONTROL), ..Scenario::new("matrix", "6.1") };
         ladder(checks, &mut lines, penryn, PENRYN_HOST);
     }
@@ -141,7 +141,7 @@ impl Scenario {
 
 fn ladder(checks: &mut Checks, lines: &mut Lines, of: Scenario, expected: Expected) {
     let of = Scenario { arguments: expected.guest(), ..of };
-    scenario(checks, lines, &of, |checks, sections| matrix::check(checks, sections, &expected));
+    scenario(checks, lines, &of, |checks, sections| matrix::check(checks, sections, &expected, of.kernel));
 }
 
 fn scenario<R: Into<Summaries>>(
