@@ -3,6 +3,7 @@
 //! A scenario is a shell script that runs in the lab and prints sections, and a function here that checks them.
 
 mod checks;
+mod crowd;
 mod errors;
 mod exact;
 mod inside;
@@ -60,6 +61,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         scenario(checks, &mut lines, &Scenario::new("exact", kernel), exact::check);
     }
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("inside", USUAL) }, inside::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("crowd", USUAL) }, crowd::check);
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     for kernel in amd {
@@ -70,6 +72,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         ladder(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("matrix", kernel) }, expected);
     }
     if all {
+        scenario(checks, &mut lines, &Scenario { host: Host::Intel, ..Scenario::new("crowd", "6.1") }, crowd::check);
         let scenario_of_old = Scenario { arguments: AMD_HOST.guest(), ..Scenario::new("matrix", UNUSED) };
         scenario(checks, &mut lines, &scenario_of_old, |checks, sections| matrix::check_unused(checks, sections, UNUSED));
         let penryn = Scenario { host: Host::Intel, cpu_model: Some(WITHOUT_EFER_CONTROL), ..Scenario::new("matrix", "6.1") };
