@@ -1,14 +1,15 @@
-//! Several guests at once, coming and going: every report must still agree with the kernel's record, WRMSR by WRMSR.
+//! Guests that run before and after the measurement, or come and go: every report must still agree with the kernel's record, WRMSR by WRMSR.
 
 use anyhow::Result;
 
 use super::{Checks, Summary, sections::Sections};
 
-pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<Vec<Summary>> {
+/// `reports` under each step.
+pub(super) fn check(checks: &mut Checks, sections: &Sections, reports: u32) -> Result<Vec<Summary>> {
     let mut summaries = Vec::new();
     for step in ["fentry", "kprobe", "tracepoint"] {
         let (mut exits, mut performed) = (0, 0);
-        for run in 1..=3 {
+        for run in 1..=reports {
             let name = format!("{step}-{run}");
             let report = sections.json(&format!("{name}.out"))?;
             let number = |counter: &str| report.number(&format!("/totals/{counter}"));
@@ -24,7 +25,7 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<Vec<Summ
             exits += number("exits")?;
             performed += number("performed")?;
         }
-        let numbers = format!("{exits} exits, {performed} performed in 3 reports");
+        let numbers = format!("{exits} exits, {performed} performed; reports: {reports}");
         summaries.push(Summary { what: format!("crowd {step}"), hooks: step.to_owned(), numbers });
     }
     Ok(summaries)
