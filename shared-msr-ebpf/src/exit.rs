@@ -1,32 +1,51 @@
 //! VM-exits: the hot path.
+//!
+//! An exit is counted on its CPU and nothing else, as long as the vCPU is the one of the exit before. Which slots were dirty is
+//! settled at the next set or close on this CPU, or by user space: nothing between two of these can change it.
 
 use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
+use shared_msr_common::owner::UNKNOWN_ID;
 
-use crate::state::CPU_STATE;
+use crate::{
+    live::running,
+    owner::{self, Person},
+    state::CPU_STATE,
+};
 
-/// Counts one exit, if measuring has begun (`running` is 1 or 0: no branch). Which slots were dirty is settled at the next set or close on this CPU, or by user space: nothing
-/// between two of these can change it.
+/// Counts one exit of the vCPU that is the first argument of `trace_kvm_exit` (from 5.16 on).
 #[raw_tracepoint]
-pub(crate) fn shared_msr_exit(_context: RawTracePointContext) -> i32 {
-    count();
+pub(crate) fn shared_msr_exit(context: RawTracePointContext) -> i32 {
+    count(context.arg(0));
+    0
+}
+
+/// The same, where it is the second (up to 5.15), or where BTF does not tell: the argument before it is 32 bits wide, and no
+/// address of the kernel is.
+#[raw_tracepoint]
+pub(crate) fn shared_msr_exit_any(context: RawTracePointContext) -> i32 {
+    count(owner::vcpu_among(context.arg(0), context.arg(1)));
     0
 }
 
 /// The same, where the kernel has no raw tracepoints of modules (before 5.0). Costs three times as much.
 #[tracepoint]
 pub(crate) fn shared_msr_exit_classic(_context: TracePointContext) -> u32 {
-    count();
+    if let Some(state) = CPU_STATE.get_ptr_mut(0) {
+        owner::exits(state, Person::Thread(UNKNOWN_ID));
+        // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+        unsafe { (*state).exits += running() };
+    }
     0
 }
 
 #[inline(always)]
-fn count() {
+fn count(vcpu: u64) {
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {
+        owner::exits(state, Person::Vcpu(vcpu));
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
-        let state = unsafe { &mut *state };
-        state.exits += state.running;
+        unsafe { (*state).exits += running() };
     }
 }

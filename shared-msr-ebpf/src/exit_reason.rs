@@ -3,6 +3,9 @@
 //! Up to 5.15 the reason is an argument of `trace_kvm_exit`; later it has to be read from the vCPU (0a62a0319abb, "KVM: x86:
 //! Get exit_reason as part of kvm_x86_ops.get_exit_info"), at places that user space knows from BTF. The classic
 //! tracepoint's record has it in all kernels.
+//!
+//! Exits are counted in banks: one for each vCPU and each set of dirty slots it had, so that every exit is known to have been
+//! put off or not, slot by slot.
 
 use core::ffi::c_void;
 
@@ -10,16 +13,33 @@ use aya_ebpf::{
     Global,
     helpers::generated::bpf_probe_read_kernel,
     macros::{map, raw_tracepoint, tracepoint},
-    maps::PerCpuArray,
+    maps::{Array, HashMap, Queue},
     programs::{RawTracePointContext, TracePointContext},
 };
-use shared_msr_common::ReasonCounters;
+use shared_msr_common::{
+    BankKey, CpuState, MAX_SLOTS, ReasonCounters,
+    owner::{NOBODY, UNKNOWN_ID},
+    reasons::AS_AT_START,
+};
 
-use crate::state::CPU_STATE;
+use crate::{
+    books::{cpu_of_key, this_cpu},
+    events,
+    globals::SLOTS,
+    live::running,
+    owner::{self, Person},
+    state::CPU_STATE,
+};
 
-/// One value per CPU.
+/// The banks. The first ones are one for each CPU, for exits that find no bank of their own.
 #[map]
-static REASONS: PerCpuArray<ReasonCounters> = PerCpuArray::with_max_entries(1, 0);
+static REASONS: Array<ReasonCounters> = Array::with_max_entries(1, 0);
+/// Which bank is whose.
+#[map]
+static BANKS: HashMap<BankKey, u32> = HashMap::with_max_entries(1, 0);
+/// Banks that are nobody's yet; filled by user space.
+#[map]
+static FREE_BANKS: Queue<u32> = Queue::with_max_entries(1, 0);
 
 /// Which argument to begin with.
 #[unsafe(no_mangle)]
@@ -36,12 +56,19 @@ static REASON_SECOND: Global<u64> = Global::new(0);
 /// Where the reason is in the classic tracepoint's record.
 #[unsafe(no_mangle)]
 static REASON_IN_RECORD: Global<u64> = Global::new(0);
+/// Where `vcpu_id` is in the classic tracepoint's record; 0 where it has none (before 5.4).
+#[unsafe(no_mangle)]
+static VCPU_ID_IN_RECORD: Global<u64> = Global::new(0);
+
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const MAKE: u64 = 1;
 
 /// Counts one exit, and its reason.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_reason(context: RawTracePointContext) -> i32 {
-    let argument: u64 = if REASON_ARGUMENT.load() == 0 { context.arg(0) } else { context.arg(1) };
-    count(|| match REASON_STEPS.load() {
+    let (first, second): (u64, u64) = (context.arg(0), context.arg(1));
+    let argument = if REASON_ARGUMENT.load() == 0 { first } else { second };
+    count(Person::Vcpu(owner::vcpu_among(first, second)), || match REASON_STEPS.load() {
         0 => Some(argument as u32),
         1 => read::<u32>(argument + REASON_FIRST.load()),
         _ => read::<u32>(read::<u64>(argument + REASON_FIRST.load())? + REASON_SECOND.load()),
@@ -52,27 +79,77 @@ pub(crate) fn shared_msr_reason(context: RawTracePointContext) -> i32 {
 /// The same, from the classic tracepoint's record.
 #[tracepoint]
 pub(crate) fn shared_msr_reason_classic(context: TracePointContext) -> u32 {
-    // SAFETY: the kernel checks the read against the record's size.
-    count(|| unsafe { context.read_at::<u32>(REASON_IN_RECORD.load() as usize) }.ok());
+    let field = |offset: u64| {
+        // SAFETY: the kernel checks the read against the record's size.
+        unsafe { context.read_at::<u32>(offset as usize) }.ok()
+    };
+    let id = match VCPU_ID_IN_RECORD.load() {
+        0 => UNKNOWN_ID,
+        offset => field(offset).map_or(UNKNOWN_ID, u64::from),
+    };
+    count(Person::Thread(id), || field(REASON_IN_RECORD.load()));
     0
 }
 
 #[inline(always)]
-fn count(reason: impl FnOnce() -> Option<u32>) {
+fn count(person: Person, reason: impl FnOnce() -> Option<u32>) {
     let Some(state) = CPU_STATE.get_ptr_mut(0) else { return };
-    // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
-    let state = unsafe { &mut *state };
-    if state.running == 0 {
+    owner::exits(state, person);
+    if running() == 0 {
         return;
     }
+    // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+    let state = unsafe { &mut *state };
     state.exits += 1;
-    let Some(reasons) = REASONS.get_ptr_mut(0) else { return };
-    // SAFETY: as above.
+    let reason = reason();
+    events::exit(state, reason);
+    let Some(reasons) = REASONS.get_ptr_mut(state.bank as u32) else { return };
+    // SAFETY: the map's own memory; a bank is of one vCPU, which runs on one CPU at a time, or of one CPU.
     let reasons = unsafe { &mut *reasons };
-    match reason() {
+    match reason {
         Some(reason) => reasons.count(reason),
         None => reasons.unread += 1,
     }
+}
+
+/// Finds the bank for this CPU's next exits. Their vCPU is known.
+#[inline(always)]
+pub(crate) fn choose_bank(state: &mut CpuState) {
+    let cpu = this_cpu();
+    let key = key(state, cpu);
+    state.bank = match BANKS.get_ptr(key) {
+        // SAFETY: the map's own memory, written once.
+        Some(bank) => u64::from(unsafe { *bank }),
+        None => match FREE_BANKS.pop() {
+            Ok(Some(bank)) if BANKS.insert(key, bank, MAKE).is_ok() => u64::from(bank),
+            _ => cpu,
+        },
+    };
+}
+
+#[inline(always)]
+fn key(state: &CpuState, cpu: u64) -> BankKey {
+    let task = state.exit_owner;
+    if state.known == 0 {
+        // All slots have the same owner: who made the first exit here.
+        let other = if state.slot_owners[0] == task { NOBODY } else { state.slot_owners[0] };
+        let others = if other == NOBODY { 0 } else { u64::MAX };
+        return BankKey { task, other, cpu, dirty: AS_AT_START, others };
+    }
+    let (mut other, mut others, mut several) = (NOBODY, 0, false);
+    for slot in 0..MAX_SLOTS {
+        if slot as u64 >= SLOTS.load() {
+            break;
+        }
+        let owner = state.slot_owners[slot];
+        if (state.dirty >> slot) & 1 != 0 && owner != task {
+            several |= others != 0 && other != owner;
+            other = owner;
+            others |= 1 << slot;
+        }
+    }
+    let other = if several { NOBODY } else { other };
+    BankKey { task, other, cpu: cpu_of_key(), dirty: state.dirty, others }
 }
 
 #[inline(always)]

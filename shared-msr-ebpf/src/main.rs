@@ -19,13 +19,27 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
+mod books;
+#[cfg(target_arch = "bpf")]
 mod close;
+#[cfg(target_arch = "bpf")]
+mod drop;
+#[cfg(target_arch = "bpf")]
+mod events;
 #[cfg(target_arch = "bpf")]
 mod exit;
 #[cfg(target_arch = "bpf")]
 mod exit_reason;
 #[cfg(target_arch = "bpf")]
+mod globals;
+#[cfg(target_arch = "bpf")]
+mod live;
+#[cfg(target_arch = "bpf")]
+mod owner;
+#[cfg(target_arch = "bpf")]
 mod peek;
+#[cfg(target_arch = "bpf")]
+mod restored;
 #[cfg(target_arch = "bpf")]
 mod set;
 #[cfg(target_arch = "bpf")]

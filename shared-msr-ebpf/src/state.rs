@@ -6,32 +6,29 @@ use core::{
     ptr::{addr_of_mut, write_volatile},
 };
 
-use aya_ebpf::{EbpfContext, Global, helpers::generated::bpf_probe_read_kernel, macros::map, maps::PerCpuArray};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_get_current_pid_tgid, generated::bpf_probe_read_kernel},
+    macros::map,
+    maps::PerCpuArray,
+};
 use aya_log_ebpf::{info, warn};
 use shared_msr_common::{
     CpuState,
-    accounting::{Observation, SetForm, SetOutcome, Shape, Watched, WriteOutcome},
+    accounting::{Observation, SetOutcome, Shape, WriteOutcome},
+    owner::{NOBODY, Task, UNKNOWN_ID},
+};
+
+use crate::{
+    books::{self, Maps},
+    events::{self, now},
+    globals::{CLOSER, SLOTS, by_reason, shape, timing},
+    live::running,
 };
 
 /// One value per CPU.
 #[map]
 pub(crate) static CPU_STATE: PerCpuArray<CpuState> = PerCpuArray::with_max_entries(1, 0);
-
-/// How many slots KVM has on this host. All globals are given by user space before the programs are loaded.
-#[unsafe(no_mangle)]
-pub(crate) static SLOTS: Global<u64> = Global::new(0);
-/// Offset of `registered` in the kernel's structure, in bytes.
-#[unsafe(no_mangle)]
-static REGISTERED_OFFSET: Global<u64> = Global::new(0);
-/// Offset of `values`, in bytes, a multiple of 8. An element is `{ u64 host; u64 curr; }`: user space checked that.
-#[unsafe(no_mangle)]
-static VALUES_OFFSET: Global<u64> = Global::new(0);
-/// Not 0 where the setter is of the form up to 5.4 ([`SetForm::Whole`]).
-#[unsafe(no_mangle)]
-static SETS_WHOLE: Global<u64> = Global::new(0);
-/// Address of `kvm_on_user_return`; with it KVM's notifier is told from any other.
-#[unsafe(no_mangle)]
-static CLOSER: Global<u64> = Global::new(0);
 
 /// Which function's entry tells of a close.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,25 +42,31 @@ pub(crate) enum CloseAt {
 /// This CPU's state, marked as being changed; none when nothing is being measured.
 #[inline(always)]
 pub(crate) fn begin() -> Option<&'static mut CpuState> {
-    let state = CPU_STATE.get_ptr_mut(0)?;
-    // SAFETY: the map's own memory. KVM calls the probed functions with preemption off, and user space only reads
-    // while `running` is set, so this is the only writer but for the exit hook, which cannot interrupt it.
-    let state = unsafe { &mut *state };
-    if state.running == 0 {
+    if running() == 0 {
         return None;
     }
+    let state = CPU_STATE.get_ptr_mut(0)?;
+    // SAFETY: the map's own memory. KVM calls the probed functions with preemption off, and user space only reads
+    // while measuring, so this is the only writer but for the exit hook, which cannot interrupt it.
+    let state = unsafe { &mut *state };
+    mark_begun(state);
+    Some(state)
+}
+
+/// Marks the state as being changed.
+#[inline(always)]
+pub(crate) fn mark_begun(state: &mut CpuState) {
     // SAFETY: a field of the state. Volatile and between barriers, because user space watches the order of the writes;
     // x86 itself does not reorder them.
     unsafe { write_volatile(addr_of_mut!(state.begun), state.begun + 1) };
     barrier();
-    Some(state)
 }
 
 /// Marks the state as whole again.
 #[inline(always)]
 pub(crate) fn finish(state: &mut CpuState) {
     barrier();
-    // SAFETY: as in `begin`.
+    // SAFETY: as in `mark_begun`.
     unsafe { write_volatile(addr_of_mut!(state.accounted), state.accounted + 1) };
 }
 
@@ -77,19 +80,41 @@ fn barrier() {
 /// Accounts a set of `slot`.
 #[inline(always)]
 pub(crate) fn set(context: &impl EbpfContext, state: &mut CpuState, slot: u64, value: u64, mask: u64) {
-    let shape = shape(Watched::Calls);
-    if read(context, state, shape)
-        && observe(context, state, shape)
-        && state.set(shape, slot, value, mask) == SetOutcome::NoSuchSlot
-    {
-        warn!(context, "set of slot {}, of which KVM did not tell", slot);
+    let shape = shape();
+    if !(read(context, state, shape) && observe(context, state, shape, 0)) {
+        return;
+    }
+    own(state, slot, bpf_get_current_pid_tgid());
+    let registered = state.registered;
+    let outcome = state.set(shape, slot, value, mask, now);
+    let written = outcome == SetOutcome::Written;
+    match outcome {
+        SetOutcome::NoSuchSlot => warn!(context, "set of slot {}, of which KVM did not tell", slot),
+        SetOutcome::Written | SetOutcome::Skipped => {
+            let values = state.value(shape, slot);
+            let value = if written { state.pending_value } else { values.1 };
+            events::set(state, written, registered != state.registered, slot, values, value);
+        }
+    }
+}
+
+/// The slot becomes this thread's.
+#[inline(always)]
+fn own(state: &mut CpuState, slot: u64, task: Task) {
+    if state.window_owner != task {
+        books::meet(state, task, UNKNOWN_ID);
+    }
+    state.own_slot(&mut Maps, slot, task);
+    if by_reason() {
+        // Another set of slots is dirty, maybe.
+        state.vcpu = 0;
     }
 }
 
 /// Accounts a close of the window whose structure is at `structure`.
 #[inline(always)]
 pub(crate) fn close(context: &impl EbpfContext, state: &mut CpuState, structure: u64, at: CloseAt) {
-    let shape = shape(Watched::Calls);
+    let shape = shape();
     let before = state.structure_address;
     state.structure_address = structure;
     let is_read = read(context, state, shape);
@@ -105,37 +130,75 @@ pub(crate) fn close(context: &impl EbpfContext, state: &mut CpuState, structure:
         // KVM was loaded anew, or user space was told another address: the kernel's own argument is right.
         info!(context, "structure at {:x}, not at {:x}", structure, before);
     }
-    if is_read && observe(context, state, shape) && !state.close(SLOTS.load()) {
+    if !(is_read && observe(context, state, shape, 0)) {
+        return;
+    }
+    blame(state, shape);
+    let now = now();
+    if timing() {
+        (state.restoring_since, state.restoring_slots) = (now, u64::from(state.dirty.count_ones()));
+    }
+    if !state.close(SLOTS.load(), now) {
         warn!(context, "close without a window");
     }
+    if by_reason() {
+        state.vcpu = 0;
+    }
+}
+
+/// Finds out why a window closes now, and who pays.
+#[inline(always)]
+fn blame(state: &mut CpuState, shape: Shape) {
+    let cause = state.cause_of_close(bpf_get_current_pid_tgid(), books::cpu_of_key());
+    events::close(state, &cause, |slot| state.value(shape, slot));
+    state.blame(&mut Maps, cause, books::command);
 }
 
 /// Accounts a WRMSR of `slot`, of which neither the set nor the close was seen.
 #[inline(always)]
 pub(crate) fn write(context: &impl EbpfContext, state: &mut CpuState, slot: u64, value: u64, failed: bool) {
-    let shape = shape(Watched::Writes);
-    if read(context, state, shape)
-        && observe(context, state, shape)
-        && state.write(shape, slot, value, failed) == WriteOutcome::Implausible
-    {
-        warn!(context, "WRMSR of slot {} that KVM's structure does not explain", slot);
+    let shape = shape();
+    if !read(context, state, shape) {
+        return;
+    }
+    let mut closed_at = 0;
+    if state.shows_a_close(shape) {
+        if state.shows_a_restore(shape, slot) {
+            closed_at = now();
+            blame(state, shape);
+        } else {
+            let cause = state.unknown_cause(books::cpu_of_key());
+            state.blame(&mut Maps, cause, Default::default);
+        }
+    }
+    if !observe(context, state, shape, closed_at) {
+        return;
+    }
+    let values = state.value(shape, slot);
+    if !state.shows_a_restore(shape, slot) && values.1 != value {
+        own(state, slot, bpf_get_current_pid_tgid());
+    }
+    let registered = state.registered;
+    match state.write(shape, slot, value, failed, now) {
+        WriteOutcome::Implausible => {
+            warn!(context, "WRMSR of slot {} that KVM's structure does not explain", slot);
+        }
+        WriteOutcome::Set => events::set(state, true, registered != state.registered, slot, values, value),
+        WriteOutcome::Failed | WriteOutcome::Restored | WriteOutcome::Unchanged => {}
+    }
+    if by_reason() {
+        state.vcpu = 0;
     }
 }
 
 /// Notes a WRMSR of `slot` for the check.
 #[inline(always)]
 pub(crate) fn check(state: &mut CpuState, slot: u64, value: u64, failed: bool) {
-    let shape = shape(Watched::Writes);
+    let shape = shape();
     // Only one that nobody told of asks for a look at the structure; where its address is not known there is none.
     let look = !state.expects(slot) && state.structure_address != 0 && copy(state, shape);
     let curr = if look { Some(state.curr(shape, slot)) } else { None };
     state.check(slot, value, failed, curr);
-}
-
-#[inline(always)]
-fn shape(watched: Watched) -> Shape {
-    let form = if SETS_WHOLE.load() == 0 { SetForm::Merged } else { SetForm::Whole };
-    Shape { slots: SLOTS.load(), registered: REGISTERED_OFFSET.load(), values: VALUES_OFFSET.load(), watched, form }
 }
 
 /// Copies the structure. False when it could not be had; the loss is counted.
@@ -163,13 +226,16 @@ fn copy(state: &mut CpuState, shape: Shape) -> bool {
 
 /// Accounts what the structure tells. False when it cannot be the structure; the loss is counted.
 #[inline(always)]
-fn observe(context: &impl EbpfContext, state: &mut CpuState, shape: Shape) -> bool {
-    match state.observe(shape) {
+fn observe(context: &impl EbpfContext, state: &mut CpuState, shape: Shape, closed_at: u64) -> bool {
+    match state.observe(shape, closed_at) {
         Observation::Expected => {}
         Observation::First => {
             info!(context, "first event here: registered {}, dirty set {:x}", state.registered, state.dirty);
         }
-        Observation::Failed => warn!(context, "a write failed, dirty set {:x}", state.dirty),
+        Observation::Failed => {
+            events::failed(state);
+            warn!(context, "a write failed, dirty set {:x}", state.dirty);
+        }
         Observation::Changed => info!(context, "dirty set re-read: {:x}", state.dirty),
         Observation::Implausible => {
             warn!(context, "structure at {:x} is implausible", state.structure_address);
@@ -177,4 +243,25 @@ fn observe(context: &impl EbpfContext, state: &mut CpuState, shape: Shape) -> bo
         }
     }
     true
+}
+
+/// Notes that KVM is about to give this CPU up.
+#[inline(always)]
+pub(crate) fn drops(state: &mut CpuState) {
+    state.dropping = 1;
+}
+
+/// Ends the timing of a close.
+#[inline(always)]
+pub(crate) fn restored(state: &mut CpuState) {
+    if state.restoring_since != 0 {
+        state.time_restore(now());
+    }
+}
+
+/// Keeps with what a `KVM_RUN` of the thread that runs came back.
+#[inline(always)]
+pub(crate) fn returns_with(state: &mut CpuState, kind: u32, code: u32) {
+    state.returning = if state.exit_owner == NOBODY { bpf_get_current_pid_tgid() } else { state.exit_owner };
+    state.returning_with = (u64::from(kind) << 32) | u64::from(code);
 }

@@ -1,14 +1,13 @@
 //! WRMSRs: the raw tracepoint `write_msr(unsigned msr, u64 val, int failed)` (arch/x86/lib/msr.c; there since 4.9). It fires
 //! for every WRMSR of the host, after it was done.
 
-use aya_ebpf::{Global, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 use shared_msr_common::MAX_SLOTS;
 
-use crate::state::{self, SLOTS};
-
-/// The MSRs to look for, by slot; zeros behind the last.
-#[unsafe(no_mangle)]
-static MSRS: Global<[u32; MAX_SLOTS]> = Global::new([0; MAX_SLOTS]);
+use crate::{
+    globals::{MSRS, SLOTS},
+    state,
+};
 
 /// Accounts one WRMSR, where no function of KVM can be observed.
 #[raw_tracepoint]

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use btf_rs::{Btf, BtfType, Type};
+use btf_rs::{Btf, Type};
 
 use super::{
     btf::{self, KernelBtf, field},
     host::Vendor,
+    vcpu,
 };
 
 /// The way from the tracepoint's arguments to the reason.
@@ -35,8 +36,8 @@ impl ReasonPath {
     }
 
     fn from_btf(kvm: &Btf, vendor_btf: impl FnOnce() -> Result<Btf, String>, vendor: Vendor) -> Result<Self, String> {
-        let arguments = arguments(kvm).ok_or("KVM's BTF does not describe the tracepoint kvm_exit")?;
-        let argument = match arguments.iter().position(|argument| argument == "kvm_vcpu") {
+        let arguments = vcpu::exit_arguments(kvm).ok_or("KVM's BTF does not describe the tracepoint kvm_exit")?;
+        let argument = match vcpu::position(&arguments) {
             Some(0) => 0,
             // (exit_reason, vcpu, isa): nothing needs to be read.
             Some(1) => return Ok(Self::Argument),
@@ -62,31 +63,31 @@ impl ReasonPath {
     }
 }
 
-/// Offset of `exit_reason` in the classic tracepoint's record on the running kernel.
-pub fn in_record_here() -> usize {
-    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-    let format = |place| fs::read_to_string(format!("{place}/events/kvm/kvm_exit/format")).ok();
-    places.into_iter().find_map(format).and_then(|format| in_record(&format)).unwrap_or(IN_RECORD)
+/// Offsets in the classic tracepoint's record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Of `exit_reason`.
+    pub reason: usize,
+    /// Of `vcpu_id`; none before 5.4, or where it is not known.
+    pub vcpu_id: Option<usize>,
 }
 
-/// Offset of `exit_reason` in the classic tracepoint's record, by its `format` file.
-fn in_record(format: &str) -> Option<usize> {
-    let line = format.lines().find(|line| line.contains(" exit_reason;"))?;
-    line.split("offset:").nth(1)?.split(';').next()?.trim().parse().ok()
-}
+impl Record {
+    /// On the running kernel.
+    pub fn here() -> Self {
+        let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+        let format = |place| fs::read_to_string(format!("{place}/events/kvm/kvm_exit/format")).ok();
+        Self::parse(&places.into_iter().find_map(format).unwrap_or_default())
+    }
 
-/// The tracepoint's arguments without the first, which is not ours: names of the structures that pointers go to, else the
-/// types' own names.
-fn arguments(kvm: &Btf) -> Option<Vec<String>> {
-    let types = kvm.resolve_types_by_name("btf_trace_kvm_exit").ok()?;
-    let typedef = types.into_iter().find_map(|found| if let Type::Typedef(typedef) = found { Some(typedef) } else { None })?;
-    let Ok(Type::Ptr(pointer)) = kvm.resolve_chained_type(&typedef) else { return None };
-    let Ok(Type::FuncProto(function)) = kvm.resolve_chained_type(&pointer) else { return None };
-    let name = |parameter: &dyn BtfType| {
-        let names = kvm.chained_type_iter(parameter).filter_map(|found| kvm.resolve_name(found.as_btf_type()?).ok());
-        names.filter(|name| !name.is_empty()).last()
-    };
-    Some(function.parameters.iter().skip(1).map(|parameter| name(parameter).unwrap_or_default()).collect())
+    /// By the tracepoint's `format` file.
+    fn parse(format: &str) -> Self {
+        let offset = |field: &str| {
+            let line = format.lines().find(|line| line.contains(&format!(" {field};")))?;
+            line.split("offset:").nth(1)?.split(';').next()?.trim().parse().ok()
+        };
+        Self { reason: offset("exit_reason").unwrap_or(IN_RECORD), vcpu_id: offset("vcpu_id") }
+    }
 }
 
 /// Offset of a member of a member, all of them in place.
@@ -145,15 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn the_record_has_it_at_the_same_place_in_all_eras() {
-        for (series, format) in [
-            ("5.4", include_str!("../../tests/data/kernels/5.4-from-source/kvm_exit.format")),
-            ("5.10", include_str!("../../tests/data/kernels/5.10/kvm_exit.format")),
-            ("6.1", include_str!("../../tests/data/kernels/6.1/kvm_exit.format")),
-            ("7.3", include_str!("../../tests/data/kernels/7.3/kvm_exit.format")),
+    fn the_record_has_the_reason_at_the_same_place_in_all_eras_but_not_the_id() {
+        for (series, vcpu_id, format) in [
+            ("5.4", 48, include_str!("../../tests/data/kernels/5.4-from-source/kvm_exit.format")),
+            ("5.10", 56, include_str!("../../tests/data/kernels/5.10/kvm_exit.format")),
+            ("6.1", 56, include_str!("../../tests/data/kernels/6.1/kvm_exit.format")),
+            ("7.3", 56, include_str!("../../tests/data/kernels/7.3/kvm_exit.format")),
         ] {
-            assert_eq!(in_record(format), Some(IN_RECORD), "{series}");
+            assert_eq!(Record::parse(format), Record { reason: IN_RECORD, vcpu_id: Some(vcpu_id) }, "{series}");
         }
-        assert_eq!(in_record("name: other"), None);
+        assert_eq!(Record::parse("name: other"), Record { reason: IN_RECORD, vcpu_id: None });
     }
 }

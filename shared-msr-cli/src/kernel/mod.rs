@@ -11,3 +11,4 @@ pub mod rights;
 pub mod structure;
 pub mod symbols;
 pub mod tables;
+pub mod vcpu;

@@ -15,6 +15,9 @@ use crate::obstacle::Obstacle;
 const SETTERS: [&str; 2] = ["kvm_set_user_return_msr", "kvm_set_shared_msr"];
 /// The function that restores; the same name since 2.6.33.
 pub const CLOSER: &str = "kvm_on_user_return";
+/// What drops the notifier of a CPU that KVM gives up: from 6.12, and before (5381eca101fd, "Rename
+/// kvm_arch_hardware_{en,dis}able()"). Both call the closer outside of any return to user mode.
+const DROPPERS: [&str; 2] = ["kvm_arch_disable_virtualization_cpu", "kvm_arch_hardware_disable"];
 /// The per-CPU structures: from 5.10, and before.
 const STRUCTURES: [&str; 2] = ["user_return_msrs", "shared_msrs"];
 /// The list and its length, since 5.13 (e5fda4bbadb0, "Move uret MSR slot management to common x86").
@@ -114,6 +117,12 @@ impl Symbols {
         self.first(&[CLOSER]).map(|(_, symbol)| symbol).ok_or_else(|| missing_function(CLOSER))
     }
 
+    /// Name of the function that drops a CPU's notifier.
+    pub fn dropper(&self) -> Result<&'static str, Obstacle> {
+        let found = self.first(&DROPPERS).map(|(name, _)| name);
+        found.ok_or_else(|| missing_function(&DROPPERS.join(" nor ")))
+    }
+
     /// How the setter treats masked bits. What changed it (de1fca5d6e01, 5.5) came together with TSX_CTRL in KVM's list
     /// (c11f83e0626b), also into stable kernels; and the setter's new name is younger than both.
     pub fn set_form(&self, list: &[Slot]) -> SetForm {
@@ -164,6 +173,7 @@ impl Symbols {
 fn wanted(name: &str) -> Option<&'static str> {
     SETTERS
         .iter()
+        .chain(&DROPPERS)
         .chain(&STRUCTURES)
         .chain(&GLOBALS)
         .chain(&PER_CPU_BOUNDS)

@@ -10,7 +10,7 @@ use aya_obj::Object;
 
 use super::{
     object::{self, OBJECT},
-    sys::{self, TracingProgram},
+    sys::{self, At, TracingProgram},
 };
 use crate::{
     kernel::btf::{KernelBtf, function_id},
@@ -48,8 +48,14 @@ impl Programs {
         Ok(Self(object))
     }
 
-    /// Attaches `program` to the entry of `function`.
-    pub(super) fn attach(&self, program: &str, place: Place, function: &str, btf: &KernelBtf) -> Result<Attached, Obstacle> {
+    /// Attaches `program` to the entry or the return of `function`.
+    pub(super) fn attach(
+        &self,
+        program: &str,
+        at: At,
+        (place, function): (Place, &str),
+        btf: &KernelBtf,
+    ) -> Result<Attached, Obstacle> {
         let no_btf = |why: String| {
             let cure = "fentry needs a kernel from 5.11 with CONFIG_DEBUG_INFO_BTF and CONFIG_DEBUG_INFO_BTF_MODULES";
             Obstacle::new(why, cure)
@@ -71,12 +77,14 @@ impl Programs {
             name: program,
             instructions,
             license: &code.license,
+            at,
             function: id,
             module: module.as_ref().map(OwnedFd::as_fd),
         };
-        let program = sys::load_fentry(&request)
-            .map_err(|(error, words)| object::refused_with("a program for a function's entry", &error, &words))?;
-        let link = sys::attach(program.as_fd()).map_err(|error| object::refused("to hook a function's entry", &error))?;
+        let program = sys::load_tracing(&request)
+            .map_err(|(error, words)| object::refused_with(&format!("a program for a function's {at}"), &error, &words))?;
+        let hook = |error| object::refused(&format!("to hook a function's {at}"), &error);
+        let link = sys::attach(program.as_fd()).map_err(hook)?;
         Ok(Attached { program, _link: link })
     }
 }
@@ -84,7 +92,9 @@ impl Programs {
 /// The descriptor of the kinds of maps that our object has.
 fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
     match map {
-        Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) => Some(data.fd().as_fd()),
+        Map::Array(data) | Map::PerCpuArray(data) | Map::RingBuf(data) | Map::HashMap(data) | Map::Queue(data) => {
+            Some(data.fd().as_fd())
+        }
         _ => None,
     }
 }

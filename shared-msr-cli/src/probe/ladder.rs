@@ -26,6 +26,22 @@ pub enum ProbeChoice {
     Tracepoint,
 }
 
+/// kernel/exit.c: every thread of the host.
+const THREAD_END: &str = "sched_process_exit";
+
+/// What the choice of hooks depends on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// Name of KVM's setter; empty where it has none.
+    pub(super) setter: &'static str,
+    /// Name of the function that gives a CPU up.
+    pub(super) dropper: &'static str,
+    /// Whether the vCPU is known to be the first argument of `trace_kvm_exit`.
+    pub(super) vcpu_is_first: bool,
+    /// Whether closes are timed, from the entry of `kvm_on_user_return` on.
+    pub(super) timing: bool,
+}
+
 /// What is observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -40,6 +56,12 @@ pub enum Event {
     ExitReason,
     /// Returns to the VMM.
     UserspaceExit,
+    /// KVM gives a CPU up.
+    Drop,
+    /// The restore of a close is done.
+    Restored,
+    /// Ends of threads.
+    ThreadEnd,
     /// WRMSRs.
     Write,
     /// WRMSRs, to check the others.
@@ -55,6 +77,9 @@ impl Event {
             Self::Exit => "exit",
             Self::ExitReason => "exit's reason",
             Self::UserspaceExit => "userspace exit",
+            Self::Drop => "drop",
+            Self::Restored => "restored",
+            Self::ThreadEnd => "thread end",
             Self::Write => "write",
             Self::Check => "check",
         }
@@ -66,7 +91,9 @@ impl Event {
 pub(super) enum Hook {
     /// Entry of a function that BTF knows.
     Fentry { program: &'static str, place: Place, function: &'static str },
-    /// Entry of a function that kallsyms knows.
+    /// Return of a function that BTF knows.
+    Fexit { program: &'static str, place: Place, function: &'static str },
+    /// Entry or, by the program's kind, return of a function that kallsyms knows.
     Kprobe { program: &'static str, function: &'static str },
     /// A tracepoint's arguments as they are.
     Raw { program: &'static str, tracepoint: &'static str },
@@ -79,6 +106,8 @@ impl Hook {
     pub(super) fn name(self) -> String {
         match self {
             Self::Fentry { function, .. } => format!("fentry:{function}"),
+            Self::Fexit { function, .. } => format!("fexit:{function}"),
+            Self::Kprobe { program, function } if program == RESTORED => format!("kretprobe:{function}"),
             Self::Kprobe { function, .. } => format!("kprobe:{function}"),
             Self::Raw { tracepoint, .. } => format!("raw_tracepoint:{tracepoint}"),
             Self::Classic { category, tracepoint, .. } => format!("tracepoint:{category}:{tracepoint}"),
@@ -97,8 +126,12 @@ pub struct Refused {
     pub why: Obstacle,
 }
 
-/// The hooks for an event, best first; `setter` is the name of KVM's setter here.
-pub(super) fn hooks(event: Event, choice: ProbeChoice, setter: &'static str) -> Vec<Hook> {
+/// A return probe.
+const RESTORED: &str = "shared_msr_restored";
+
+/// The hooks for an event, best first.
+pub(super) fn hooks(event: Event, choice: ProbeChoice, known: Known) -> Vec<Hook> {
+    let Known { setter, dropper, vcpu_is_first, timing } = known;
     let fentry = |program, place, function| Hook::Fentry { program, place, function };
     let raw = |program, tracepoint| Hook::Raw { program, tracepoint };
     let all = match event {
@@ -110,9 +143,22 @@ pub(super) fn hooks(event: Event, choice: ProbeChoice, setter: &'static str) -> 
             fentry("shared_msr_close_fentry", Place::Kvm, CLOSER),
             fentry("shared_msr_unregister_fentry", Place::Vmlinux, UNREGISTER),
             Hook::Kprobe { program: "shared_msr_close", function: CLOSER },
+        ]
+        .into_iter()
+        // Its entry is not that of the restore.
+        .filter(|hook| !timing || !matches!(hook, Hook::Fentry { function: UNREGISTER, .. }))
+        .collect(),
+        Event::Restored => vec![
+            Hook::Fexit { program: "shared_msr_restored_fexit", place: Place::Kvm, function: CLOSER },
+            Hook::Kprobe { program: RESTORED, function: CLOSER },
         ],
+        Event::Drop => vec![
+            fentry("shared_msr_drop_fentry", Place::Kvm, dropper),
+            Hook::Kprobe { program: "shared_msr_drop", function: dropper },
+        ],
+        Event::ThreadEnd => vec![raw("shared_msr_thread_end", THREAD_END)],
         Event::Exit => vec![
-            raw("shared_msr_exit", "kvm_exit"),
+            raw(if vcpu_is_first { "shared_msr_exit" } else { "shared_msr_exit_any" }, "kvm_exit"),
             Hook::Classic { program: "shared_msr_exit_classic", category: "kvm", tracepoint: "kvm_exit" },
         ],
         Event::ExitReason => vec![
@@ -131,7 +177,7 @@ pub(super) fn hooks(event: Event, choice: ProbeChoice, setter: &'static str) -> 
 
 fn fits(hook: Hook, choice: ProbeChoice) -> bool {
     match hook {
-        Hook::Fentry { .. } => matches!(choice, ProbeChoice::Auto | ProbeChoice::Fentry),
+        Hook::Fentry { .. } | Hook::Fexit { .. } => matches!(choice, ProbeChoice::Auto | ProbeChoice::Fentry),
         Hook::Kprobe { .. } => matches!(choice, ProbeChoice::Auto | ProbeChoice::Kprobe),
         // Not functions: they are not what is chosen between.
         Hook::Raw { .. } | Hook::Classic { .. } => true,
@@ -143,7 +189,8 @@ mod tests {
     use super::*;
 
     fn names(event: Event, choice: ProbeChoice) -> Vec<String> {
-        hooks(event, choice, "kvm_set_shared_msr").into_iter().map(Hook::name).collect()
+        let known = Known { setter: "kvm_set_shared_msr", dropper: "kvm_arch_hardware_disable", ..Known::default() };
+        hooks(event, choice, known).into_iter().map(Hook::name).collect()
     }
 
     #[test]
@@ -152,6 +199,14 @@ mod tests {
         let close = ["fentry:kvm_on_user_return", "fentry:user_return_notifier_unregister", "kprobe:kvm_on_user_return"];
         assert_eq!(names(Event::Close, ProbeChoice::Auto), close);
         assert_eq!(names(Event::Exit, ProbeChoice::Auto), ["raw_tracepoint:kvm_exit", "tracepoint:kvm:kvm_exit"]);
+    }
+
+    #[test]
+    fn a_close_that_is_timed_is_seen_from_its_entry_to_its_return() {
+        let known = Known { timing: true, ..Known::default() };
+        let close: Vec<String> = hooks(Event::Close, ProbeChoice::Auto, known).into_iter().map(Hook::name).collect();
+        assert_eq!(close, ["fentry:kvm_on_user_return", "kprobe:kvm_on_user_return"]);
+        assert_eq!(names(Event::Restored, ProbeChoice::Auto), ["fexit:kvm_on_user_return", "kretprobe:kvm_on_user_return"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod fentry;
 pub mod kernel_log;
 pub mod ladder;
+pub mod maps;
 mod object;
 mod peek;
 pub mod probes;

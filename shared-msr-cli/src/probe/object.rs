@@ -5,8 +5,9 @@ use shared_msr_common::{MAX_SLOTS, accounting::SetForm};
 
 use crate::{
     kernel::{
-        exit_reason::{self, ReasonPath},
+        exit_reason::{self, ReasonPath, Record},
         layout::{DOCUMENTED, Layout},
+        vcpu::VcpuFacts,
     },
     obstacle::Obstacle,
 };
@@ -27,10 +28,46 @@ pub(super) struct Globals {
     pub(super) closer: u64,
     /// The way to an exit's reason, where it is asked for and known.
     pub(super) reason: Option<ReasonPath>,
-    /// Where the classic tracepoint's record has it.
-    pub(super) reason_in_record: usize,
+    /// What the classic tracepoint's record has where.
+    pub(super) record: Record,
+    /// What is known of vCPUs.
+    pub(super) vcpu: VcpuFacts,
+    /// Whether sets and closes are told from WRMSRs alone.
+    pub(super) watches_writes: bool,
+    /// Whether owners are told apart by CPU as well.
+    pub(super) by_cpu: bool,
+    /// Whether exits are counted by reason.
+    pub(super) by_reason: bool,
+    /// Whether closes are timed.
+    pub(super) timing: bool,
+    /// Whether each event is sent to user space.
+    pub(super) tracing: bool,
     /// Whether the programs send messages on their rare paths.
     pub(super) kernel_log: bool,
+    /// How large the maps are.
+    pub(super) sizes: Sizes,
+}
+
+/// How many entries the maps have whose size is not fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Threads that run vCPUs.
+    pub(super) vcpus: u32,
+    /// Rows of owners.
+    pub(super) tallies: u32,
+    /// Rows of causes.
+    pub(super) causes: u32,
+    /// Banks of exits by reason that are not one CPU's.
+    pub(super) banks: u32,
+    /// All banks.
+    pub(super) reasons: u32,
+    /// Bytes of the ring buffer of single events.
+    pub(super) events: u32,
+}
+
+impl Sizes {
+    /// The smallest ones.
+    pub(super) const NONE: Self = Self { vcpus: 1, tallies: 1, causes: 1, banks: 1, reasons: 1, events: 4096 };
 }
 
 impl Globals {
@@ -42,8 +79,15 @@ impl Globals {
             form: SetForm::Merged,
             closer: 0,
             reason: None,
-            reason_in_record: exit_reason::IN_RECORD,
+            record: Record { reason: exit_reason::IN_RECORD, vcpu_id: None },
+            vcpu: VcpuFacts::default(),
+            watches_writes: false,
+            by_cpu: false,
+            by_reason: false,
+            timing: false,
+            tracing: false,
             kernel_log: false,
+            sizes: Sizes::NONE,
         }
     }
 }
@@ -73,7 +117,21 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .override_global("REASON_STEPS", &steps, true)
         .override_global("REASON_FIRST", &first, true)
         .override_global("REASON_SECOND", &second, true)
-        .override_global("REASON_IN_RECORD", &(globals.reason_in_record as u64), true)
+        .override_global("REASON_IN_RECORD", &(globals.record.reason as u64), true)
+        .override_global("VCPU_ID_IN_RECORD", &(globals.record.vcpu_id.unwrap_or(0) as u64), true)
+        .override_global("VCPU_ID_OFFSET", &(globals.vcpu.id.unwrap_or(0) as u64), true)
+        .override_global("WATCHES_WRITES", &u64::from(globals.watches_writes), true)
+        .override_global("BY_CPU", &u64::from(globals.by_cpu), true)
+        .override_global("BY_REASON", &u64::from(globals.by_reason), true)
+        .override_global("TIMING", &u64::from(globals.timing), true)
+        .override_global("TRACING", &u64::from(globals.tracing), true)
+        .map_max_entries("VCPUS", globals.sizes.vcpus)
+        .map_max_entries("TALLIES", globals.sizes.tallies)
+        .map_max_entries("CAUSES", globals.sizes.causes)
+        .map_max_entries("BANKS", globals.sizes.banks)
+        .map_max_entries("FREE_BANKS", globals.sizes.banks)
+        .map_max_entries("REASONS", globals.sizes.reasons)
+        .map_max_entries("EVENTS", globals.sizes.events)
         .override_global(aya_log::LEVEL, &log_level, true)
         .load(OBJECT)
         .map_err(|error| refused("the maps of the BPF programs", &error))

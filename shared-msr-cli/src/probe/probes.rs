@@ -8,23 +8,26 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, PerCpuArray, PerCpuValues},
+    maps::PerCpuValues,
     programs::{KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use serde::Serialize;
-use shared_msr_common::{CpuState, ReasonCounters, accounting::Watched};
+use shared_msr_common::{CpuState, accounting::Watched};
 
 use super::{
     fentry::{self, Attached},
     kernel_log::KernelLog,
-    ladder::{self, Event, Hook, ProbeChoice, Refused},
-    object::{self, Globals},
+    ladder::{self, Event, Hook, Known, ProbeChoice, Refused},
+    maps::Maps,
+    object::{self, Globals, Sizes},
+    sys::At,
     target::Target,
 };
 use crate::{
     kernel::{
-        exit_reason::{self, ReasonPath},
+        exit_reason::{ReasonPath, Record},
         kprobes, rights,
+        vcpu::VcpuFacts,
     },
     obstacle::Obstacle,
 };
@@ -45,6 +48,12 @@ pub struct Hooks {
     pub userspace_exit: String,
     /// WRMSRs, to check the others, or where they cannot be told.
     pub check: Option<String>,
+    /// KVM gives a CPU up; none where that cannot be told from a return to user mode.
+    pub drop: Option<String>,
+    /// The restore of a close is done; none without timing.
+    pub restored: Option<String>,
+    /// Ends of threads.
+    pub thread_end: String,
 }
 
 /// What the programs tell.
@@ -57,7 +66,7 @@ pub enum Sight {
 }
 
 /// What is asked of the programs.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Which step of the ladder.
     pub choice: ProbeChoice,
@@ -67,13 +76,56 @@ pub struct Options {
     pub verify: bool,
     /// Count exits by reason.
     pub by_reason: bool,
+    /// Tell owners apart by CPU as well.
+    pub by_cpu: bool,
+    /// Time closes.
+    pub timing: bool,
+    /// Send each event to user space.
+    pub tracing: bool,
+    /// How many threads that run vCPUs can be told apart at once.
+    pub max_vcpus: u32,
+}
+
+/// As many as any host has, in about 10 MiB.
+pub const MAX_VCPUS: u32 = 4096;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            choice: ProbeChoice::Auto,
+            kernel_log: false,
+            verify: false,
+            by_reason: false,
+            by_cpu: false,
+            timing: false,
+            tracing: false,
+            max_vcpus: MAX_VCPUS,
+        }
+    }
+}
+
+impl Options {
+    /// Room for the rows that this asks for, on a host with so many possible CPUs.
+    fn sizes(self, cpus: u32) -> Sizes {
+        // A vCPU has seldom been everywhere; where it has, what finds no row goes to nobody's, and that is shown.
+        let places = if self.by_cpu { cpus.min(16) } else { 1 };
+        let nobodys = if self.by_cpu { cpus } else { 1 };
+        let banks = if self.by_reason { self.max_vcpus.saturating_mul(4).max(64) } else { 1 };
+        Sizes {
+            vcpus: self.max_vcpus,
+            tallies: self.max_vcpus.saturating_mul(places).saturating_add(nobodys),
+            causes: self.max_vcpus.saturating_mul(4).max(1024).saturating_mul(places),
+            banks,
+            reasons: banks.saturating_add(cpus),
+            events: if self.tracing { 1 << 22 } else { Sizes::NONE.events },
+        }
+    }
 }
 
 /// The attached programs. They are detached when this is dropped, or by the kernel when the process ends in any way.
 pub struct Probes {
     // Owns the programs and their links.
     loaded: Loaded,
-    reasons: Option<PerCpuArray<MapData, ReasonCounters>>,
     /// What they are attached to.
     pub hooks: Hooks,
     /// What they tell.
@@ -84,18 +136,19 @@ pub struct Probes {
     pub started: Instant,
     /// The programs' messages, if they were asked for.
     pub kernel_log: Option<KernelLog>,
+    /// What was asked for.
+    pub options: Options,
 }
 
 impl Probes {
     /// Loads and attaches everything, and starts to count.
     ///
-    /// All programs are silent until each of them is attached; then the CPUs are switched on, one after the other within
-    /// microseconds. So on every CPU all kinds of events are counted from the same moment, and no exit is counted whose
-    /// window could have changed unseen.
+    /// All programs are silent until each of them is attached; then all CPUs are switched on at once. So on every CPU all kinds
+    /// of events are counted from the same moment, and no exit is counted whose window could have changed unseen.
     pub fn attach(target: &Target, options: Options) -> Result<Self, Obstacle> {
         let mut refused = Vec::new();
-        let mut loaded = Loaded::load(target, options)?;
-        let functions = loaded.functions(target, options.choice, &mut refused);
+        let mut loaded = Loaded::load(target, options, Watched::Calls)?;
+        let functions = loaded.functions(target, options, &mut refused);
         let (sight, set, close) = match (functions, &target.tables) {
             (Some((set, close)), Ok(_)) => (Sight::Split(Watched::Calls), Some(set), Some(close)),
             (Some(_), Err(why)) => {
@@ -107,15 +160,33 @@ impl Probes {
             }
             (None, Ok(_)) => {
                 // A function that was hooked before the other was refused must not count as well.
-                loaded = Loaded::load(target, options)?;
+                loaded = Loaded::load(target, options, Watched::Writes)?;
                 let write = loaded.need(Event::Write, target, &mut refused)?;
                 (Sight::Split(Watched::Writes), Some(write.clone()), Some(write))
             }
             (None, Err(_)) => {
-                loaded = Loaded::load(target, options)?;
+                loaded = Loaded::load(target, options, Watched::Writes)?;
                 (Sight::WritesOnly, None, None)
             }
         };
+        let calls = sight == Sight::Split(Watched::Calls);
+        // What cannot be told then is said in the report.
+        let drop = if calls { loaded.climb(Event::Drop, options.choice, target, &mut refused) } else { None };
+        let restored = match (options.timing, calls) {
+            (false, _) => None,
+            (true, true) => {
+                let before = refused.len();
+                let hook = loaded.climb(Event::Restored, options.choice, target, &mut refused);
+                Some(hook.ok_or_else(|| not_to_be_had(&refused[before..]))?)
+            }
+            (true, false) => {
+                return Err(Obstacle::new(
+                    "restores cannot be timed where no function of KVM is hooked",
+                    "leave --timing out, or see `shared-msr doctor` for what this host lacks",
+                ));
+            }
+        };
+        let thread_end = loaded.need(Event::ThreadEnd, target, &mut refused)?;
         let userspace_exit = loaded.need(Event::UserspaceExit, target, &mut refused)?;
         let exit = if options.by_reason { Event::ExitReason } else { Event::Exit };
         let exit = loaded.need(exit, target, &mut refused)?;
@@ -125,25 +196,31 @@ impl Probes {
         } else {
             None
         };
-        let reasons = if options.by_reason { Some(loaded.reasons()?) } else { None };
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut loaded.bpf)?) } else { None };
         let started = Instant::now();
-        loaded.publish(target, 1)?;
-        let hooks = Hooks { set, close, exit, userspace_exit, check };
-        Ok(Self { loaded, reasons, hooks, sight, refused, started, kernel_log })
+        loaded.maps.run(true)?;
+        let hooks = Hooks { set, close, exit, userspace_exit, check, drop, restored, thread_end };
+        Ok(Self { loaded, hooks, sight, refused, started, kernel_log, options })
+    }
+
+    /// Ends counting, on all CPUs at once. What was counted stands still from then on, but for programs that are just running.
+    pub fn stop(&mut self) -> Result<(), Obstacle> {
+        self.loaded.maps.run(false)
+    }
+
+    /// The maps that the programs fill.
+    pub fn maps(&self) -> &Maps {
+        &self.loaded.maps
+    }
+
+    /// The same, to take something out.
+    pub fn maps_mut(&mut self) -> &mut Maps {
+        &mut self.loaded.maps
     }
 
     /// Reads the state of every possible CPU, in the order of `host.possible_cpus`.
     pub fn read(&self) -> Result<PerCpuValues<CpuState>, Obstacle> {
-        self.loaded.state.get(&0, 0).map_err(|error| object::refused("to read the counters", &error))
-    }
-
-    /// Reads the exits by reason of every possible CPU, in the same order; none where they are not counted.
-    pub fn read_reasons(&self) -> Result<Option<PerCpuValues<ReasonCounters>>, Obstacle> {
-        let read = |reasons: &PerCpuArray<_, _>| {
-            reasons.get(&0, 0).map_err(|error| object::refused("to read the exits by reason", &error))
-        };
-        self.reasons.as_ref().map(read).transpose()
+        self.loaded.maps.states()
     }
 
     /// How often the kernel skipped a program because the CPU was in one already ("recursion_misses": Linux 5.12 and
@@ -159,8 +236,10 @@ impl Probes {
 /// Loaded maps, with what is attached of the programs.
 struct Loaded {
     bpf: Ebpf,
-    state: PerCpuArray<MapData, CpuState>,
+    maps: Maps,
     fentry: Result<fentry::Programs, Obstacle>,
+    /// What the choice of hooks depends on.
+    known: Known,
     /// Why the way to an exit's reason is not known.
     reason_path: Result<(), String>,
     attached: Vec<Attached>,
@@ -168,48 +247,45 @@ struct Loaded {
 
 impl Loaded {
     /// The programs are silent until they are told that they run.
-    fn load(target: &Target, options: Options) -> Result<Self, Obstacle> {
+    fn load(target: &Target, options: Options, watched: Watched) -> Result<Self, Obstacle> {
         let closer = target.closer.as_ref().map_or(0, |closer| closer.address);
+        let path = options.by_reason.then(|| ReasonPath::find(&target.btf, target.vendor)).transpose();
+        let cpus = &target.host.possible_cpus;
+        let sizes = options.sizes(cpus.iter().max().map_or(1, |last| last + 1));
         let globals = Globals {
             msrs: target.msrs().iter().map(|slot| slot.index).collect(),
             closer,
+            reason: path.clone().unwrap_or(None),
+            record: Record::here(),
+            vcpu: VcpuFacts::find(&target.btf),
+            watches_writes: watched == Watched::Writes,
+            by_cpu: options.by_cpu,
+            by_reason: options.by_reason,
+            timing: options.timing,
+            tracing: options.tracing,
             kernel_log: options.kernel_log,
+            sizes,
             ..Globals::none()
         };
         let globals = match &target.tables {
             Ok(tables) => Globals { layout: tables.layout.layout, form: tables.form, ..globals },
             Err(_) => globals,
         };
-        let path = options.by_reason.then(|| ReasonPath::find(&target.btf, target.vendor)).transpose();
-        let globals =
-            Globals { reason: path.clone().unwrap_or(None), reason_in_record: exit_reason::in_record_here(), ..globals };
         let mut bpf = object::load(&globals)?;
         let fentry = fentry::Programs::relocate(&bpf);
-        let map = bpf.take_map("CPU_STATE").ok_or_else(|| object::missing("map CPU_STATE"))?;
-        let state = PerCpuArray::try_from(map).map_err(|error| object::refused("the map of counters", &error))?;
-        let mut loaded = Self { bpf, state, fentry, reason_path: path.map(|_| ()), attached: Vec::new() };
-        loaded.publish(target, 0)?;
-        Ok(loaded)
-    }
-
-    /// The map of exits by reason.
-    fn reasons(&mut self) -> Result<PerCpuArray<MapData, ReasonCounters>, Obstacle> {
-        let map = self.bpf.take_map("REASONS").ok_or_else(|| object::missing("map REASONS"))?;
-        PerCpuArray::try_from(map).map_err(|error| object::refused("the map of exits by reason", &error))
-    }
-
-    /// Gives every CPU an empty state with the address of its structure, 0 where that is not known.
-    fn publish(&mut self, target: &Target, running: u64) -> Result<(), Obstacle> {
+        let mut maps = Maps::take(&mut bpf, sizes, cpus, options.by_cpu)?;
         let address = |position: usize| target.tables.as_ref().map_or(0, |tables| tables.structures[position]);
-        let states: Vec<CpuState> = (0..target.host.possible_cpus.len())
-            .map(|position| CpuState { structure_address: address(position), running, ..CpuState::EMPTY })
-            .collect();
-        let states = PerCpuValues::try_from(states).map_err(|error| object::refused("to address every possible CPU", &error))?;
-        self.state.set(0, states, 0).map_err(|error| object::refused("to write the counters", &error))
+        let state = |position| CpuState { structure_address: address(position), ..CpuState::EMPTY };
+        maps.publish((0..cpus.len()).map(state).collect())?;
+        let vcpu_is_first = globals.vcpu.is_first_argument;
+        let dropper = target.dropper.clone().unwrap_or_default();
+        let known = Known { dropper, vcpu_is_first, timing: options.timing, ..Known::default() };
+        Ok(Self { bpf, maps, fentry, known, reason_path: path.map(|_| ()), attached: Vec::new() })
     }
 
     /// Hooks the two functions, if both can be hooked.
-    fn functions(&mut self, target: &Target, choice: ProbeChoice, refused: &mut Vec<Refused>) -> Option<(String, String)> {
+    fn functions(&mut self, target: &Target, options: Options, refused: &mut Vec<Refused>) -> Option<(String, String)> {
+        let choice = options.choice;
         if choice == ProbeChoice::Tracepoint {
             return None;
         }
@@ -220,19 +296,18 @@ impl Loaded {
 
     /// Takes the best hook for an event.
     fn climb(&mut self, event: Event, choice: ProbeChoice, target: &Target, refused: &mut Vec<Refused>) -> Option<String> {
-        let known = match event {
+        let named = match event {
             Event::Set => target.setter.clone(),
-            // The setter's name does not matter for the others.
+            Event::Drop => target.dropper.clone(),
+            // No name of a function that is another one elsewhere matters for the others.
             _ => Ok(""),
         };
-        let setter = match known {
-            Ok(setter) => setter,
-            Err(why) => {
-                refused.push(Refused { event, hook: "any".to_owned(), why });
-                return None;
-            }
-        };
-        for hook in ladder::hooks(event, choice, setter) {
+        if let Err(why) = named {
+            refused.push(Refused { event, hook: "any".to_owned(), why });
+            return None;
+        }
+        let known = Known { setter: target.setter.clone().unwrap_or_default(), ..self.known };
+        for hook in ladder::hooks(event, choice, known) {
             match self.attach(hook, target) {
                 Ok(()) => return Some(hook.name()),
                 Err(why) => refused.push(Refused { event, hook: hook.name(), why }),
@@ -250,14 +325,15 @@ impl Loaded {
     fn attach(&mut self, hook: Hook, target: &Target) -> Result<(), Obstacle> {
         let refused = |error: ProgramError| object::refused(&hook.name(), &error);
         match hook {
-            Hook::Fentry { program, place, function } => {
+            Hook::Fentry { program, place, function } | Hook::Fexit { program, place, function } => {
                 kprobes::check_ftrace()?;
+                let at = if matches!(hook, Hook::Fexit { .. }) { At::Return } else { At::Entry };
                 if function == ladder::UNREGISTER {
                     // The program tells KVM's notifier from others by this address.
                     target.closer.clone()?;
                 }
                 let programs = self.fentry.as_ref().map_err(Clone::clone)?;
-                self.attached.push(programs.attach(program, place, function, &target.btf)?);
+                self.attached.push(programs.attach(program, at, (place, function), &target.btf)?);
             }
             Hook::Kprobe { program, function } => {
                 kprobes::check()?;

@@ -100,6 +100,7 @@ impl Survey {
         let symbols = symbols.unwrap_or_default();
         let setter = self.keep("setter", Weight::Limit, symbols.setter(), |name| (*name).to_owned());
         let closer = self.keep("closer", Weight::Limit, symbols.closer(), |_| CLOSER.to_owned());
+        let dropper = symbols.dropper();
         let _ = self.keep("kprobes", Weight::Limit, kprobes::check(), Clone::clone);
         let btf = KernelBtf::read(symbols.kvm_is_module());
         let described = btf.kvm().map(|_| ()).map_err(|why| {
@@ -108,7 +109,7 @@ impl Survey {
         let _ = self.keep("btf", Weight::Limit, described, |()| "of vmlinux and KVM".to_owned());
         rights.ok()?;
         let tables = self.tables(&symbols, &host, &btf);
-        Some(Target { host, vendor, setter, closer, tables, btf })
+        Some(Target { host, vendor, setter, closer, dropper, tables, btf })
     }
 
     fn tables(&mut self, symbols: &Symbols, host: &Host, btf: &KernelBtf) -> Result<Tables, Obstacle> {

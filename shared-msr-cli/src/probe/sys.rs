@@ -2,13 +2,26 @@
 
 use std::{
     ffi::CStr,
-    io, mem,
+    fmt, io, mem,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
 
-/// What a function's entry hook is loaded with.
+/// Where a function is hooked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Entry,
+    Return,
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if *self == Self::Entry { "entry" } else { "return" })
+    }
+}
+
+/// What a function's hook is loaded with.
 pub(super) struct TracingProgram<'a> {
     /// Shown in any listing of the kernel's programs, cut after 15 bytes.
     pub(super) name: &'a str,
@@ -16,14 +29,15 @@ pub(super) struct TracingProgram<'a> {
     pub(super) instructions: &'a [bpf_insn],
     /// As in the object.
     pub(super) license: &'a CStr,
+    pub(super) at: At,
     /// Id of the function's type.
     pub(super) function: u32,
     /// BTF of the module that has the function; none for vmlinux (since 5.11, 290248a5b7d8).
     pub(super) module: Option<BorrowedFd<'a>>,
 }
 
-/// Loads a program for the entry of a function. On refusal the verifier's words are given with the error.
-pub(super) fn load_fentry(program: &TracingProgram<'_>) -> Result<OwnedFd, (io::Error, String)> {
+/// Loads a program for a function. On refusal the verifier's words are given with the error.
+pub(super) fn load_tracing(program: &TracingProgram<'_>) -> Result<OwnedFd, (io::Error, String)> {
     match try_load(program, &mut []) {
         Ok(descriptor) => Ok(descriptor),
         Err(first) => {
@@ -44,7 +58,10 @@ fn try_load(program: &TracingProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd>
     // SAFETY: plain integers in a union, all zero so far.
     let load = unsafe { &mut attributes.__bindgen_anon_3 };
     load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
-    load.expected_attach_type = bpf_attach_type::BPF_TRACE_FENTRY as u32;
+    load.expected_attach_type = match program.at {
+        At::Entry => bpf_attach_type::BPF_TRACE_FENTRY,
+        At::Return => bpf_attach_type::BPF_TRACE_FEXIT,
+    } as u32;
     load.insn_cnt = program.instructions.len() as u32;
     load.insns = program.instructions.as_ptr() as u64;
     load.license = program.license.as_ptr() as u64;

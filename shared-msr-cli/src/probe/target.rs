@@ -26,6 +26,8 @@ pub struct Target {
     pub setter: Result<&'static str, Obstacle>,
     /// `kvm_on_user_return`.
     pub closer: Result<Symbol, Obstacle>,
+    /// Name of the function by which KVM gives a CPU up.
+    pub dropper: Result<&'static str, Obstacle>,
     /// The kernel's tables, or why they cannot be read.
     pub tables: Result<Tables, Obstacle>,
     /// The kernel's BTF.

@@ -1,8 +1,13 @@
 //! Snapshots: what the programs have counted, with the kernel's own structures beside it.
 
+pub mod measurement;
+pub mod owners;
+
 use std::{thread, time::Duration};
 
-use shared_msr_common::{CpuState, ReasonCounters, accounting::Watched};
+use shared_msr_common::{CpuState, accounting::Watched};
+
+use owners::Owners;
 
 use crate::{
     kernel::structure::Structure,
@@ -36,51 +41,16 @@ pub struct Snapshot {
     pub duration: Duration,
     /// How often the kernel skipped one of our programs; none where it does not say.
     pub skipped_runs: Option<u64>,
-    /// Exits by reason, of each CPU; none where they are not counted.
-    pub reasons: Option<Vec<ReasonSample>>,
+    /// Who is credited with what.
+    pub owners: Owners,
     /// What the programs tell.
     pub sight: Sight,
     /// Whether WRMSRs were counted as well.
     pub checked: bool,
+    /// Whether closes were timed.
+    pub timed: bool,
     /// Whether KVM's structures are no longer where they were when counting began: the vendor module was loaded anew.
     pub moved: bool,
-}
-
-/// One CPU's exits by reason at one moment.
-#[derive(Clone, Debug)]
-pub struct ReasonSample {
-    /// What it counted.
-    pub counters: ReasonCounters,
-    /// How many exits it had counted at that moment; none when exits came too fast to tell.
-    pub exits: Option<u64>,
-}
-
-impl ReasonSample {
-    /// Reads all CPUs while the programs go on counting.
-    fn take(probes: &Probes) -> Result<Option<Vec<Self>>, Obstacle> {
-        let mut samples: Vec<Self> = Vec::new();
-        for _ in 0..ATTEMPTS {
-            let before = probes.read()?;
-            let Some(reasons) = probes.read_reasons()? else { return Ok(None) };
-            let after = probes.read()?;
-            let exits = before.iter().zip(after.iter()).map(|(before, after)| {
-                // Nothing was counted in between.
-                (before.exits == after.exits).then_some(after.exits)
-            });
-            let fresh = reasons.iter().zip(exits).map(|(counters, exits)| Self { counters: *counters, exits });
-            if samples.is_empty() {
-                samples = fresh.collect();
-            } else {
-                for (sample, fresh) in samples.iter_mut().zip(fresh).filter(|(sample, _)| sample.exits.is_none()) {
-                    *sample = fresh;
-                }
-            }
-            if samples.iter().all(|sample| sample.exits.is_some()) {
-                break;
-            }
-        }
-        Ok(Some(samples))
-    }
 }
 
 /// How often a CPU's state and structure are read before a contradiction is believed.
@@ -88,45 +58,54 @@ const ATTEMPTS: u32 = 200;
 /// How often at most for the structure of a CPU that never stands still.
 const BUSY_ATTEMPTS: u32 = 5;
 
-impl Snapshot {
-    /// Reads all CPUs while the programs go on counting.
-    pub fn take(probes: &Probes, target: &Target) -> Result<Self, Obstacle> {
-        let duration = probes.started.elapsed();
-        let slots = target.msrs().len();
-        let mut samples: Vec<Option<CpuSample>> = vec![None; target.host.possible_cpus.len()];
-        for attempt in 1..=ATTEMPTS {
-            let before = probes.read()?;
-            let mut structures = Vec::with_capacity(samples.len());
-            for (position, sample) in samples.iter().enumerate() {
-                // The programs know better than the survey where it is, if KVM was loaded anew in the meantime.
-                let address = before[position].structure_address;
-                let tables = target.tables.as_ref().ok().filter(|_| sample.is_none());
-                structures.push(tables.and_then(|tables| tables.read_structure(address).ok()));
-            }
-            let after = probes.read()?;
-            for (position, sample) in samples.iter_mut().enumerate().filter(|(_, sample)| sample.is_none()) {
-                let cpu = target.host.possible_cpus[position];
-                let structure = structures[position].take();
-                let readings = (&before[position], &after[position]);
-                *sample = accept(cpu, readings, structure, (probes.sight, slots), attempt);
-            }
-            if samples.iter().all(Option::is_some) {
-                break;
-            }
-            // A set or close that was just accounted reaches the structure within microseconds.
-            thread::sleep(Duration::from_micros(100));
+/// Reads all CPUs while the programs go on counting.
+fn take_cpus(probes: &Probes, target: &Target) -> Result<Vec<CpuSample>, Obstacle> {
+    let slots = target.msrs().len();
+    let mut samples: Vec<Option<CpuSample>> = vec![None; target.host.possible_cpus.len()];
+    for attempt in 1..=ATTEMPTS {
+        let before = probes.read()?;
+        let mut structures = Vec::with_capacity(samples.len());
+        for (position, sample) in samples.iter().enumerate() {
+            // The programs know better than the survey where it is, if KVM was loaded anew in the meantime.
+            let address = before[position].structure_address;
+            let tables = target.tables.as_ref().ok().filter(|_| sample.is_none());
+            structures.push(tables.and_then(|tables| tables.read_structure(address).ok()));
         }
-        let reasons = ReasonSample::take(probes)?;
-        Ok(Self {
-            reasons,
-            cpus: samples.into_iter().flatten().collect(),
-            duration,
-            skipped_runs: probes.skipped_runs(),
-            sight: probes.sight,
-            checked: probes.hooks.check.is_some(),
-            moved: target.tables.as_ref().is_ok_and(|tables| tables.have_moved(&target.host)),
-        })
+        let after = probes.read()?;
+        for (position, sample) in samples.iter_mut().enumerate().filter(|(_, sample)| sample.is_none()) {
+            let cpu = target.host.possible_cpus[position];
+            let structure = structures[position].take();
+            let readings = (&before[position], &after[position]);
+            *sample = accept(cpu, readings, structure, (probes.sight, slots), attempt);
+        }
+        if samples.iter().all(Option::is_some) {
+            break;
+        }
+        // A set or close that was just accounted reaches the structure within microseconds.
+        thread::sleep(Duration::from_micros(100));
     }
+    Ok(samples.into_iter().flatten().collect())
+}
+
+/// The same CPUs after counting has stopped. What was said of a structure still holds where no event was accounted since.
+fn take_stopped(probes: &Probes, samples: Vec<CpuSample>) -> Result<Vec<CpuSample>, Obstacle> {
+    let mut states = probes.read()?;
+    for _ in 0..ATTEMPTS {
+        // Programs that were running when counting stopped are done within microseconds.
+        thread::sleep(Duration::from_micros(500));
+        let before = states;
+        states = probes.read()?;
+        let still = |(before, after): (&CpuState, &CpuState)| before == after && after.begun == after.accounted;
+        if before.iter().zip(states.iter()).all(still) {
+            break;
+        }
+    }
+    let stop = |(sample, state): (CpuSample, &CpuState)| {
+        let torn = state.begun != state.accounted;
+        let structure = sample.structure.filter(|_| sample.state.accounted == state.accounted && !torn);
+        CpuSample { state: *state, structure, torn, ..sample }
+    };
+    Ok(samples.into_iter().zip(states.iter()).map(stop).collect())
 }
 
 /// Whether a pair of readings around a reading of the structure can stand as a sample.

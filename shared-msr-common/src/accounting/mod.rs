@@ -9,7 +9,14 @@
 //!
 //! Everything is `inline(always)` and bounded: the BPF verifier follows each path.
 
-use crate::{CpuState, MAX_SLOTS, STRUCTURE_BYTES};
+mod ownership;
+
+pub use ownership::Books;
+
+use crate::{
+    CpuState, MAX_SLOTS, STRUCTURE_BYTES,
+    tally::{AGE_BUCKETS, COST_BUCKETS, EXITS_BUCKETS, bucket},
+};
 
 const WORDS: usize = STRUCTURE_BYTES / 8;
 
@@ -105,16 +112,12 @@ pub enum WriteOutcome {
 
 impl CpuState {
     /// Accounts everything up to now, from the copy of the kernel's structure in `self.structure`: the outcome of the
-    /// write before, and the exits since the event before.
+    /// write before, and the exits since the event before. `now` is the time of a close that shows only here
+    /// ([`Watched::Writes`]), in nanoseconds; 0 where it is not known.
     #[inline(always)]
-    pub fn observe(&mut self, shape: Shape) -> Observation {
-        let word = (shape.registered / 8) as usize;
-        if !shape.fits() || word >= WORDS {
-            self.implausible += 1;
-            return Observation::Implausible;
-        }
-        let registered = (self.structure[word] >> ((shape.registered % 8) * 8)) & 0xff;
-        if registered > 1 {
+    pub fn observe(&mut self, shape: Shape, now: u64) -> Observation {
+        let registered = self.found_registered(shape);
+        if !shape.fits() || registered > 1 {
             self.implausible += 1;
             return Observation::Implausible;
         }
@@ -136,7 +139,8 @@ impl CpuState {
             if shape.watched == Watched::Writes && registered == 0 && dirty != 0 {
                 // Counting began in the middle of a close.
                 self.registered_at_start = 1;
-                self.windows_closed += 1;
+                self.windows.closed += 1;
+                self.windows.unmeasured += 1;
             }
             observation = Observation::First;
         } else {
@@ -144,14 +148,11 @@ impl CpuState {
                 observation = Observation::Failed;
             }
             if shape.watched == Watched::Writes && self.registered == 1 && registered == 0 {
-                self.registered = 0;
-                self.windows_closed += 1;
-                if self.dirty == 0 {
-                    self.clean_closes += 1;
-                }
+                self.count_close(now);
             }
             if self.registered != registered || self.dirty != dirty {
                 self.unseen_changes += 1;
+                self.opened_at = 0;
                 observation = Observation::Changed;
             }
         }
@@ -159,6 +160,49 @@ impl CpuState {
         self.dirty = dirty;
         self.settle_exits(shape.slots);
         observation
+    }
+
+    /// What `registered` is in the copy of the structure; a number that it never is where the copy has no such place.
+    #[inline(always)]
+    fn found_registered(&self, shape: Shape) -> u64 {
+        let word = (shape.registered / 8) as usize;
+        if word >= WORDS { u64::MAX } else { (self.structure[word] >> ((shape.registered % 8) * 8)) & 0xff }
+    }
+
+    /// Whether the copy of the structure tells of a close that no event told of: only where just WRMSRs are watched.
+    #[inline(always)]
+    pub fn shows_a_close(&self, shape: Shape) -> bool {
+        let open = self.known == 0 || self.registered == 1;
+        shape.watched == Watched::Writes && open && self.found_registered(shape) == 0
+    }
+
+    /// Whether the copy of the structure is from the middle of a close: a slot is dirty outside of a window.
+    #[inline(always)]
+    pub fn shows_a_restore(&self, shape: Shape, slot: u64) -> bool {
+        let (host, curr) = self.value(shape, slot);
+        self.found_registered(shape) == 0 && host != curr
+    }
+
+    /// Counts the close of the open window.
+    #[inline(always)]
+    fn count_close(&mut self, now: u64) {
+        self.registered = 0;
+        self.windows.closed += 1;
+        if self.dirty == 0 {
+            self.windows.clean += 1;
+        }
+        if self.opened_at == 0 || now < self.opened_at {
+            self.windows.unmeasured += 1;
+        } else {
+            let exits = bucket(self.exits - self.exits_at_open, EXITS_BUCKETS);
+            let age = bucket(now - self.opened_at, AGE_BUCKETS);
+            // The bounds are there for the verifier, which does not follow `bucket`.
+            if exits < EXITS_BUCKETS && age < AGE_BUCKETS {
+                self.windows.exits_per_window[exits] += 1;
+                self.windows.age[age] += 1;
+            }
+        }
+        self.opened_at = 0;
     }
 
     /// Credits the exits since the last time to the dirty slots.
@@ -186,9 +230,10 @@ impl CpuState {
         }
     }
 
-    /// Accounts a set at its entry, where `curr` still tells whether a WRMSR will be done. After [`Self::observe`].
+    /// Accounts a set at its entry, where `curr` still tells whether a WRMSR will be done. After [`Self::observe`]. The time
+    /// `now`, in nanoseconds, is asked for only if this opens a window.
     #[inline(always)]
-    pub fn set(&mut self, shape: Shape, slot: u64, value: u64, mask: u64) -> SetOutcome {
+    pub fn set(&mut self, shape: Shape, slot: u64, value: u64, mask: u64, now: impl FnOnce() -> u64) -> SetOutcome {
         if slot >= shape.slots || slot >= MAX_SLOTS as u64 {
             self.implausible += 1;
             return SetOutcome::NoSuchSlot;
@@ -211,13 +256,13 @@ impl CpuState {
         self.pending_value = wanted;
         self.registered_before = self.registered;
         self.dirty_before = self.dirty;
-        self.load(slot, host, curr, wanted);
+        self.load(slot, host, curr, wanted, now);
         SetOutcome::Written
     }
 
     /// Accounts that `curr` of a slot becomes `wanted`. The slot was checked by the caller.
     #[inline(always)]
-    fn load(&mut self, slot: u64, host: u64, curr: u64, wanted: u64) {
+    fn load(&mut self, slot: u64, host: u64, curr: u64, wanted: u64, now: impl FnOnce() -> u64) {
         let bit = 1 << slot;
         let counters = &mut self.slots[slot as usize];
         counters.written += 1;
@@ -231,13 +276,15 @@ impl CpuState {
         self.expected |= bit;
         if self.registered == 0 {
             self.registered = 1;
-            self.windows_opened += 1;
+            self.windows.opened += 1;
+            self.opened_at = now();
+            self.exits_at_open = self.exits;
         }
     }
 
     /// Accounts a WRMSR of which neither the set nor the close was seen. After [`Self::observe`].
     #[inline(always)]
-    pub fn write(&mut self, shape: Shape, slot: u64, value: u64, failed: bool) -> WriteOutcome {
+    pub fn write(&mut self, shape: Shape, slot: u64, value: u64, failed: bool, now: impl FnOnce() -> u64) -> WriteOutcome {
         if slot >= shape.slots || slot >= MAX_SLOTS as u64 {
             self.implausible += 1;
             return WriteOutcome::Implausible;
@@ -263,7 +310,7 @@ impl CpuState {
             self.expected |= bit;
             return WriteOutcome::Failed;
         }
-        self.load(slot, host, curr, value);
+        self.load(slot, host, curr, value, now);
         WriteOutcome::Set
     }
 
@@ -301,9 +348,9 @@ impl CpuState {
     }
 
     /// Accounts a close at its entry, where `host != curr` still stands for each slot about to be restored. After
-    /// [`Self::observe`]. False when no window is open; counted as lost.
+    /// [`Self::observe`]. False when no window is open; counted as lost. `now` in nanoseconds.
     #[inline(always)]
-    pub fn close(&mut self, slots: u64) -> bool {
+    pub fn close(&mut self, slots: u64, now: u64) -> bool {
         if self.registered == 0 {
             self.implausible += 1;
             return false;
@@ -315,11 +362,7 @@ impl CpuState {
             self.slots[slot].performed += (self.dirty >> slot) & 1;
         }
         self.expected |= self.dirty;
-        if self.dirty == 0 {
-            self.clean_closes += 1;
-        }
-        self.windows_closed += 1;
-        self.registered = 0;
+        self.count_close(now);
         self.dirty = 0;
         true
     }
@@ -347,15 +390,34 @@ impl CpuState {
         } else if before > after {
             counters.made_clean -= 1;
         }
-        self.windows_opened -= self.registered - self.registered_before;
+        if self.registered != self.registered_before {
+            self.windows.opened -= 1;
+            self.opened_at = 0;
+        }
         self.registered = self.registered_before;
         self.dirty = self.dirty_before;
         true
     }
 
+    /// The close that began at `restoring_since` has ended.
+    #[inline(always)]
+    pub fn time_restore(&mut self, now: u64) {
+        let (took, slots) = (now.wrapping_sub(self.restoring_since), self.restoring_slots);
+        self.restoring_since = 0;
+        if slots == 0 {
+            return;
+        }
+        let cost = bucket(took / slots, COST_BUCKETS);
+        if cost < COST_BUCKETS {
+            self.windows.restore_cost[cost] += 1;
+        }
+        self.windows.restore_ns += took;
+        self.windows.restores_timed += slots;
+    }
+
     /// Host's and current value of `slot` in the structure as last read; zeros beyond its end.
     #[inline(always)]
-    fn value(&self, shape: Shape, slot: u64) -> (u64, u64) {
+    pub fn value(&self, shape: Shape, slot: u64) -> (u64, u64) {
         let word = (shape.values / 8 + slot * 2) as usize;
         if word + 1 >= WORDS {
             return (0, 0);

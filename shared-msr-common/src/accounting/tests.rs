@@ -23,35 +23,35 @@ fn put(state: &mut CpuState, registered: u64, host: u64, curr: u64) {
 fn masked_bits_are_the_hosts_since_5_5_and_the_values_before() {
     let (host, curr, value, mask) = (0xf0, 0x0a, 0x3a, 0x0f);
     let mut state = cpu(1, host, curr);
-    state.observe(SHAPE);
-    assert_eq!(state.set(SHAPE, 0, value, mask), SetOutcome::Written);
+    state.observe(SHAPE, 0);
+    assert_eq!(state.set(SHAPE, 0, value, mask, || 1), SetOutcome::Written);
     assert_eq!(state.pending_value, 0xfa);
 
     let whole = Shape { form: SetForm::Whole, ..SHAPE };
     let mut state = cpu(1, host, curr);
-    state.observe(whole);
-    assert_eq!(state.set(whole, 0, value, mask), SetOutcome::Skipped);
-    assert_eq!(state.set(whole, 0, 0x3b, mask), SetOutcome::Written);
+    state.observe(whole, 0);
+    assert_eq!(state.set(whole, 0, value, mask, || 1), SetOutcome::Skipped);
+    assert_eq!(state.set(whole, 0, 0x3b, mask, || 1), SetOutcome::Written);
     assert_eq!(state.pending_value, 0x3b);
 }
 
 #[test]
 fn a_wrmsr_outside_of_a_window_restores_what_is_dirty() {
     let mut state = cpu(1, 7, 9);
-    state.observe(WRITES);
+    state.observe(WRITES, 0);
     // The kernel takes back `registered`, then restores.
     put(&mut state, 0, 7, 9);
-    state.observe(WRITES);
-    assert_eq!(state.write(WRITES, 0, 7, false), WriteOutcome::Restored);
-    assert_eq!((state.slots[0].performed, state.windows_closed, state.clean_closes, state.dirty), (1, 1, 0, 0));
+    state.observe(WRITES, 0);
+    assert_eq!(state.write(WRITES, 0, 7, false, || 1), WriteOutcome::Restored);
+    assert_eq!((state.slots[0].performed, state.windows.closed, state.windows.clean, state.dirty), (1, 1, 0, 0));
 }
 
 #[test]
 fn a_wrmsr_that_changes_nothing_is_neither_set_nor_restore() {
     let mut state = cpu(0, 7, 7);
-    state.observe(WRITES);
-    assert_eq!(state.write(WRITES, 0, 7, false), WriteOutcome::Unchanged);
-    assert_eq!((state.slots[0].written, state.windows_opened), (0, 0));
+    state.observe(WRITES, 0);
+    assert_eq!(state.write(WRITES, 0, 7, false, || 1), WriteOutcome::Unchanged);
+    assert_eq!((state.slots[0].written, state.windows.opened), (0, 0));
     state.check(0, 7, false, Some(state.curr(WRITES, 0)));
     assert_eq!((state.slots[0].wrmsrs, state.slots[0].wrmsrs_unchanged), (0, 1));
 }
@@ -59,20 +59,20 @@ fn a_wrmsr_that_changes_nothing_is_neither_set_nor_restore() {
 #[test]
 fn counting_that_begins_in_the_middle_of_a_close_finds_an_open_window() {
     let mut state = cpu(0, 7, 9);
-    state.observe(WRITES);
-    assert_eq!(state.write(WRITES, 0, 7, false), WriteOutcome::Restored);
-    assert_eq!((state.registered_at_start, state.windows_closed, state.slots[0].performed), (1, 1, 1));
+    state.observe(WRITES, 0);
+    assert_eq!(state.write(WRITES, 0, 7, false, || 1), WriteOutcome::Restored);
+    assert_eq!((state.registered_at_start, state.windows.closed, state.slots[0].performed), (1, 1, 1));
 }
 
 #[test]
 fn unregistering_is_a_close_though_registered_is_taken_back_already() {
     let mut state = cpu(1, 7, 9);
-    state.observe(SHAPE);
+    state.observe(SHAPE, 0);
     put(&mut state, 0, 7, 9);
     state.mark_registered(SHAPE);
-    assert_eq!(state.observe(SHAPE), Observation::Expected);
-    assert!(state.close(SHAPE.slots));
-    assert_eq!((state.slots[0].performed, state.windows_closed, state.unseen_changes), (1, 1, 0));
+    assert_eq!(state.observe(SHAPE, 0), Observation::Expected);
+    assert!(state.close(SHAPE.slots, 9));
+    assert_eq!((state.slots[0].performed, state.windows.closed, state.unseen_changes), (1, 1, 0));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_wrmsr_that_nobody_told_of_is_counted_by_the_check_all_the_same() {
     let mut state = cpu(0, 7, 7);
     state.check(0, 9, false, Some(7));
     assert_eq!(state.slots[0].wrmsrs_unpaired, 1, "before any event");
-    state.observe(SHAPE);
+    state.observe(SHAPE, 0);
     state.check(0, 9, false, Some(7));
     assert_eq!((state.slots[0].wrmsrs, state.expected), (1, 0));
 }

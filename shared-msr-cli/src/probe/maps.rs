@@ -1,0 +1,160 @@
+//! The maps that the programs fill.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue, RingBuf},
+};
+use shared_msr_common::{
+    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, Tally, TallyKey, Task, Vcpu,
+    owner::{EVERY_CPU, NOBODY},
+};
+
+use super::object::{self, Sizes};
+use crate::obstacle::Obstacle;
+
+/// `BPF_ANY` (include/uapi/linux/bpf.h).
+const ANY: u64 = 0;
+
+/// All maps but those that only the programs use.
+pub struct Maps {
+    state: PerCpuArray<MapData, CpuState>,
+    running: Array<MapData, u64>,
+    vcpus: HashMap<MapData, Task, Vcpu>,
+    tallies: HashMap<MapData, TallyKey, Tally>,
+    causes: HashMap<MapData, CauseKey, CauseTally>,
+    reasons: Array<MapData, ReasonCounters>,
+    banks: HashMap<MapData, BankKey, u32>,
+    free_banks: Queue<MapData, u32>,
+    events_lost: PerCpuArray<MapData, u64>,
+    events: Option<RingBuf<MapData>>,
+}
+
+/// What is in the maps of owners.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Threads that run vCPUs.
+    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// By owner.
+    pub tallies: BTreeMap<TallyKey, Tally>,
+    /// By cause.
+    pub causes: BTreeMap<CauseKey, CauseTally>,
+    /// Which bank is whose.
+    pub banks: BTreeMap<BankKey, u32>,
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded object, and fills those that user space has to fill.
+    pub(super) fn take(bpf: &mut Ebpf, sizes: Sizes, cpus: &[u32], by_cpu: bool) -> Result<Self, Obstacle> {
+        let mut maps = Self {
+            state: take(bpf, "CPU_STATE")?,
+            running: take(bpf, ".bss.running")?,
+            vcpus: take(bpf, "VCPUS")?,
+            tallies: take(bpf, "TALLIES")?,
+            causes: take(bpf, "CAUSES")?,
+            reasons: take(bpf, "REASONS")?,
+            banks: take(bpf, "BANKS")?,
+            free_banks: take(bpf, "FREE_BANKS")?,
+            events_lost: take(bpf, "EVENTS_LOST")?,
+            events: Some(take(bpf, "EVENTS")?),
+        };
+        let nobodys: Vec<u64> = if by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
+        for cpu in nobodys {
+            let key = TallyKey { task: NOBODY, cpu };
+            maps.tallies.insert(key, Tally::EMPTY, ANY).map_err(|error| refused("to make nobody's row", &error))?;
+        }
+        for bank in sizes.reasons - sizes.banks..sizes.reasons {
+            maps.free_banks.push(bank, ANY).map_err(|error| refused("to fill the list of banks", &error))?;
+        }
+        Ok(maps)
+    }
+
+    /// Gives every CPU this state.
+    pub(super) fn publish(&mut self, states: Vec<CpuState>) -> Result<(), Obstacle> {
+        let states = PerCpuValues::try_from(states).map_err(|error| object::refused("to address every possible CPU", &error))?;
+        self.state.set(0, states, 0).map_err(|error| refused("to write the counters", &error))
+    }
+
+    /// Switches counting on or off, on all CPUs at once.
+    pub(super) fn run(&mut self, running: bool) -> Result<(), Obstacle> {
+        self.running.set(0, u64::from(running), 0).map_err(|error| refused("to switch counting on or off", &error))
+    }
+
+    /// The state of every possible CPU.
+    pub(super) fn states(&self) -> Result<PerCpuValues<CpuState>, Obstacle> {
+        self.state.get(&0, 0).map_err(|error| refused("to read the counters", &error))
+    }
+
+    /// All rows, each at a moment of its own.
+    pub fn rows(&self) -> Result<Rows, Obstacle> {
+        Ok(Rows {
+            vcpus: all(&self.vcpus)?,
+            tallies: all(&self.tallies)?,
+            causes: all(&self.causes)?,
+            banks: all(&self.banks)?,
+        })
+    }
+
+    /// One bank.
+    pub fn bank(&self, bank: u32) -> Result<ReasonCounters, Obstacle> {
+        self.reasons.get(&bank, 0).map_err(|error| refused("to read exits by reason", &error))
+    }
+
+    /// Takes out what belongs to a thread that has ended, and to no CPU any more.
+    pub fn forget(&mut self, task: Task, rows: &Rows) -> Result<(), Obstacle> {
+        for key in rows.tallies.keys().filter(|key| key.task == task) {
+            gone(self.tallies.remove(key))?;
+        }
+        for key in rows.causes.keys().filter(|key| key.owner == task) {
+            gone(self.causes.remove(key))?;
+        }
+        for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
+            gone(self.banks.remove(key))?;
+            self.reasons.set(*bank, ReasonCounters::EMPTY, 0).map_err(|error| refused("to empty a bank", &error))?;
+            self.free_banks.push(*bank, ANY).map_err(|error| refused("to give a bank back", &error))?;
+        }
+        gone(self.vcpus.remove(&task))
+    }
+
+    /// Events that found no room, over all CPUs.
+    pub fn events_lost(&self) -> Result<u64, Obstacle> {
+        let lost = self.events_lost.get(&0, 0).map_err(|error| refused("to read how many events were lost", &error))?;
+        Ok(lost.iter().sum())
+    }
+
+    /// The ring buffer of events; only once.
+    pub fn take_events(&mut self) -> Option<RingBuf<MapData>> {
+        self.events.take()
+    }
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<T, Obstacle> {
+    let map = bpf.take_map(name).ok_or_else(|| object::missing(&format!("map {name}")))?;
+    T::try_from(map).map_err(|error| refused(&format!("the map {name}"), &error))
+}
+
+fn all<K: Pod + Ord, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<BTreeMap<K, V>, Obstacle> {
+    let mut rows = BTreeMap::new();
+    for row in map.iter() {
+        match row {
+            Ok((key, value)) => drop(rows.insert(key, value)),
+            // Taken out while we looked.
+            Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
+            Err(error) => return Err(refused("to read the rows of owners", &error)),
+        }
+    }
+    Ok(rows)
+}
+
+/// That it was not there any more is no error.
+fn gone(removed: Result<(), MapError>) -> Result<(), Obstacle> {
+    match removed {
+        Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(error) => Err(refused("to give back the space of a vCPU that has ended", &error)),
+    }
+}
+
+fn refused(what: &str, error: &MapError) -> Obstacle {
+    object::refused(what, error)
+}

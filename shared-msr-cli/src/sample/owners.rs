@@ -1,0 +1,204 @@
+//! Who is credited with what: the rows of the programs' maps, and those of vCPUs that are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared_msr_common::{
+    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, Tally, TallyKey, Task, Vcpu,
+    owner::{COMMAND_BYTES, NOBODY},
+};
+
+use crate::{
+    kernel::vmm,
+    obstacle::Obstacle,
+    probe::{maps::Rows, probes::Probes},
+};
+
+/// A process that runs a VM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vm {
+    /// From the VMM's command line; none where it has none, or was gone before it could be read.
+    pub name: Option<String>,
+    /// The process' own name; none where it was gone before that could be read.
+    pub command: Option<String>,
+}
+
+/// How full the map of vCPUs is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Threads in the map.
+    pub used: u64,
+    /// How many it can hold.
+    pub most: u64,
+    /// Threads whose space was given back, because they have ended.
+    pub given_back: u64,
+}
+
+/// All rows.
+#[derive(Clone, Debug, Default)]
+pub struct Owners {
+    /// Threads that run vCPUs.
+    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// Their processes, by tgid.
+    pub vms: BTreeMap<u32, Vm>,
+    /// By owner.
+    pub tallies: BTreeMap<TallyKey, Tally>,
+    /// By cause.
+    pub causes: BTreeMap<CauseKey, CauseTally>,
+    /// Exits by reason, by whose they are; none where they are not counted.
+    pub banks: Option<BTreeMap<BankKey, ReasonCounters>>,
+    /// Exits by reason of each possible CPU that found no bank.
+    pub stray: Vec<(u32, ReasonCounters)>,
+    /// Whether rows are by CPU as well.
+    pub by_cpu: bool,
+    /// How full the map is.
+    pub usage: Usage,
+    /// Whether nothing was credited while the rows were read: only then can they be held against the CPUs' own counters.
+    pub still: bool,
+}
+
+/// The process of a thread.
+pub const fn tgid(task: Task) -> u32 {
+    (task >> 32) as u32
+}
+
+/// The thread.
+pub const fn tid(task: Task) -> u32 {
+    task as u32
+}
+
+/// A thread's name as the kernel keeps it.
+pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
+    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    vmm::printable(&String::from_utf8_lossy(name))
+}
+
+/// What vCPUs left behind that are gone from the maps, and what is known of processes.
+#[derive(Debug, Default)]
+pub(super) struct Archive {
+    gone: Owners,
+    vms: BTreeMap<u32, Vm>,
+    given_back: u64,
+}
+
+impl Archive {
+    /// Gives back the space of threads that have ended and whose values no CPU has any more.
+    pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
+        let rows = probes.maps().rows()?;
+        self.name(&rows);
+        let ended: Vec<Task> = rows.vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
+        if ended.is_empty() {
+            return Ok(());
+        }
+        // After the rows: a thread that has ended can become nobody's owner any more.
+        let referred: BTreeSet<Task> = probes.read()?.iter().flat_map(owners_of).collect();
+        let others: BTreeSet<Task> = rows.banks.keys().map(|key| key.other).collect();
+        for task in ended.into_iter().filter(|task| !referred.contains(task) && !others.contains(task)) {
+            // Anew: between the rows and the states a CPU may have credited it for the last time.
+            let rows = probes.maps().rows()?;
+            self.keep(task, &rows, probes)?;
+            probes.maps_mut().forget(task, &rows)?;
+            self.given_back += 1;
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, task: Task, rows: &Rows, probes: &Probes) -> Result<(), Obstacle> {
+        let gone = &mut self.gone;
+        gone.vcpus.extend(rows.vcpus.get(&task).map(|vcpu| (task, *vcpu)));
+        for (key, tally) in rows.tallies.iter().filter(|(key, _)| key.task == task) {
+            add(gone.tallies.entry(*key).or_insert(Tally::EMPTY), tally);
+        }
+        for (key, tally) in rows.causes.iter().filter(|(key, _)| key.owner == task) {
+            add_cause(gone.causes.entry(*key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY }), tally);
+        }
+        for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
+            let banks = gone.banks.get_or_insert_default();
+            add_reasons(banks.entry(*key).or_insert(ReasonCounters::EMPTY), &probes.maps().bank(*bank)?);
+        }
+        Ok(())
+    }
+
+    /// Looks up the names of processes while they are there.
+    pub(super) fn name(&mut self, rows: &Rows) {
+        for task in rows.vcpus.keys() {
+            let vm = self.vms.entry(tgid(*task)).or_default();
+            if vm.name.is_none() {
+                vm.name = vmm::name(tgid(*task));
+            }
+            if vm.command.is_none() {
+                vm.command = vmm::command(tgid(*task));
+            }
+        }
+    }
+
+    /// All rows as they stand, with what is gone.
+    pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
+        let rows = probes.maps().rows()?;
+        self.name(&rows);
+        let mut owners = Owners { vms: self.vms.clone(), by_cpu: probes.options.by_cpu, ..self.gone.clone() };
+        owners.usage = Usage {
+            used: rows.vcpus.len() as u64,
+            most: u64::from(probes.options.max_vcpus),
+            given_back: self.given_back,
+        };
+        owners.vcpus.extend(rows.vcpus);
+        for (key, tally) in &rows.tallies {
+            add(owners.tallies.entry(*key).or_insert(Tally::EMPTY), tally);
+        }
+        for (key, tally) in &rows.causes {
+            add_cause(owners.causes.entry(*key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY }), tally);
+        }
+        if probes.options.by_reason {
+            let banks = owners.banks.get_or_insert_default();
+            for (key, bank) in rows.banks {
+                add_reasons(banks.entry(key).or_insert(ReasonCounters::EMPTY), &probes.maps().bank(bank)?);
+            }
+            for cpu in cpus {
+                owners.stray.push((*cpu, probes.maps().bank(*cpu)?));
+            }
+        }
+        Ok(owners)
+    }
+}
+
+/// Whom a CPU still has to credit.
+fn owners_of(state: &CpuState) -> Vec<Task> {
+    let mut owners = vec![state.exit_owner, state.window_owner, state.cause.owner];
+    owners.extend(state.slot_owners);
+    owners.retain(|owner| *owner != NOBODY);
+    owners
+}
+
+/// Adds a row to another one.
+fn add(sum: &mut Tally, row: &Tally) {
+    for (sum, row) in sum.slots.iter_mut().zip(&row.slots) {
+        sum.written += row.written;
+        sum.skipped += row.skipped;
+        sum.failed += row.failed;
+        sum.deferred += row.deferred;
+        sum.performed += row.performed;
+    }
+    add_words(sum.windows.words_mut(), row.windows.words());
+    sum.exits += row.exits;
+    sum.userspace_exits += row.userspace_exits;
+}
+
+fn add_cause(sum: &mut CauseTally, row: &CauseTally) {
+    sum.closed += row.closed;
+    sum.clean += row.clean;
+    add_words(&mut sum.performed, &row.performed);
+}
+
+fn add_reasons(sum: &mut ReasonCounters, row: &ReasonCounters) {
+    add_words(&mut sum.common, &row.common);
+    for (sum, row) in sum.rare.iter_mut().zip(&row.rare) {
+        sum.reason = row.reason;
+        sum.exits += row.exits;
+    }
+    sum.unlisted += row.unlisted;
+    sum.unread += row.unread;
+}
+
+fn add_words(sum: &mut [u64], row: &[u64]) {
+    sum.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
+}

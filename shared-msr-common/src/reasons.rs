@@ -1,0 +1,142 @@
+//! Exits by reason.
+
+use crate::owner::Task;
+
+/// Exit reasons up to here are counted each in a place of its own: all of VMX (up to 85 in 7.3), and SVM's of hardware
+/// (up to 0xa6).
+const LOW_REASONS: usize = 0xc0;
+/// SVM's others begin here (nested page fault and later, up to 0x403).
+const HIGH_REASONS_START: usize = 0x400;
+/// How many of these are counted each in a place of its own.
+const HIGH_REASONS: usize = 0x10;
+/// Places for single reasons.
+pub const COMMON_REASONS: usize = LOW_REASONS + HIGH_REASONS;
+
+/// How many different rare reasons are told apart.
+pub const RARE_REASONS: usize = 8;
+
+/// A reason without a place of its own: failed entries, PVM.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RareReason {
+    /// The reason, all 32 bits of it.
+    pub reason: u64,
+    /// Its exits; 0 in a place that is free.
+    pub exits: u64,
+}
+
+/// Exits by reason.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonCounters {
+    /// By place, see [`reason_at`].
+    pub common: [u64; COMMON_REASONS],
+    /// By reason, in the order in which they came.
+    pub rare: [RareReason; RARE_REASONS],
+    /// Exits with yet another rare reason.
+    pub unlisted: u64,
+    /// Exits whose reason could not be read.
+    pub unread: u64,
+}
+
+/// The reason that is counted at a place.
+pub const fn reason_at(place: usize) -> u32 {
+    if place < LOW_REASONS { place as u32 } else { (place - LOW_REASONS + HIGH_REASONS_START) as u32 }
+}
+
+/// Where a reason is counted; none for a rare one.
+#[inline(always)]
+const fn place_of(reason: u32) -> Option<usize> {
+    let reason = reason as usize;
+    if reason < LOW_REASONS {
+        return Some(reason);
+    }
+    if reason >= HIGH_REASONS_START && reason < HIGH_REASONS_START + HIGH_REASONS {
+        return Some(reason - HIGH_REASONS_START + LOW_REASONS);
+    }
+    None
+}
+
+impl ReasonCounters {
+    /// Nothing counted yet.
+    pub const EMPTY: Self =
+        Self { common: [0; COMMON_REASONS], rare: [RareReason { reason: 0, exits: 0 }; RARE_REASONS], unlisted: 0, unread: 0 };
+
+    /// Counts one exit.
+    #[inline(always)]
+    pub fn count(&mut self, reason: u32) {
+        if let Some(place) = place_of(reason) {
+            if let Some(exits) = self.common.get_mut(place) {
+                *exits += 1;
+            }
+            return;
+        }
+        for rare in &mut self.rare {
+            if rare.exits == 0 {
+                rare.reason = u64::from(reason);
+            }
+            if rare.reason == u64::from(reason) {
+                rare.exits += 1;
+                return;
+            }
+        }
+        self.unlisted += 1;
+    }
+
+    /// All exits, whatever is known of their reason.
+    pub fn total(&self) -> u64 {
+        let common: u64 = self.common.iter().sum();
+        let rare: u64 = self.rare.iter().map(|rare| rare.exits).sum();
+        common + rare + self.unlisted + self.unread
+    }
+}
+
+/// In [`BankKey::dirty`]: no event was seen on that CPU yet, so the dirty slots are those that it had at the start.
+pub const AS_AT_START: u64 = u64::MAX;
+
+/// Which exits are counted together by reason: those of one vCPU while the same slots were dirty, with the same owners.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BankKey {
+    /// The vCPU that made the exits.
+    pub task: Task,
+    /// Owner of the slots in `others`; [`crate::owner::NOBODY`] where they have several.
+    pub other: Task,
+    /// The CPU; [`crate::owner::EVERY_CPU`] where CPUs are not told apart, unless `dirty` is [`AS_AT_START`].
+    pub cpu: u64,
+    /// Bit per dirty slot, or [`AS_AT_START`].
+    pub dirty: u64,
+    /// Bit per dirty slot whose value is of another owner than `task`.
+    pub others: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rare_reason_has_a_place_of_its_own_and_one_too_many_is_still_counted() {
+        let mut counters = ReasonCounters::EMPTY;
+        counters.count(10);
+        counters.count(0x8000_0021);
+        counters.count(0x8000_0021);
+        for reason in 0..RARE_REASONS as u32 {
+            counters.count(0xf000_0000 + reason);
+        }
+        assert_eq!(counters.common[10], 1);
+        assert_eq!(counters.rare[0], RareReason { reason: 0x8000_0021, exits: 2 });
+        assert_eq!(counters.unlisted, 1);
+        assert_eq!(counters.total(), 3 + RARE_REASONS as u64);
+    }
+
+    #[test]
+    fn every_common_reason_is_found_at_its_place() {
+        for place in 0..COMMON_REASONS {
+            assert_eq!(place_of(reason_at(place)), Some(place));
+        }
+        assert_eq!((place_of(0x400), place_of(0x403)), (Some(0xc0), Some(0xc3)));
+        for rare in [0xc0, 0x3ff, 0x410, 1 << 16, u32::MAX] {
+            assert_eq!(place_of(rare), None);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The rows that owners and causes are credited with, and what is known of vCPUs. Only the rare paths come here.
+
+use core::arch::asm;
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_comm, generated::bpf_get_smp_processor_id},
+    macros::map,
+    maps::{Array, HashMap},
+};
+use shared_msr_common::{
+    CauseKey, CauseTally, CpuState, Tally, TallyKey, Task, Vcpu,
+    accounting::Books,
+    owner::{COMMAND_BYTES, EVERY_CPU, NOBODY, UNKNOWN_ID},
+};
+
+use crate::globals::by_cpu;
+
+/// What is known of each vCPU's thread. User space says how many there can be.
+#[map]
+static VCPUS: HashMap<Task, Vcpu> = HashMap::with_max_entries(1, 0);
+/// What each owner is credited with. Nobody's row is always there: user space makes it.
+#[map]
+static TALLIES: HashMap<TallyKey, Tally> = HashMap::with_max_entries(1, 0);
+/// What each cause is credited with.
+#[map]
+static CAUSES: HashMap<CauseKey, CauseTally> = HashMap::with_max_entries(1, 0);
+/// Rows as they begin: too large for the stack.
+#[map]
+static EMPTY_TALLY: Array<Tally> = Array::with_max_entries(1, 0);
+#[map]
+static EMPTY_CAUSE: Array<CauseTally> = Array::with_max_entries(1, 0);
+
+/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
+const MAKE: u64 = 1;
+
+/// The maps above.
+pub(crate) struct Maps;
+
+impl Books for Maps {
+    #[inline(always)]
+    fn tally(&mut self, owner: Task) -> Option<&mut Tally> {
+        // SAFETY: the map's own memory, changed by `add` alone.
+        unsafe { tally(owner).as_mut() }
+    }
+
+    #[inline(always)]
+    fn cause(&mut self, key: &CauseKey, command: &[u8; COMMAND_BYTES]) -> Option<&mut CauseTally> {
+        let rows = &CAUSES;
+        if rows.get_ptr(key).is_none() {
+            let empty = EMPTY_CAUSE.get(0)?;
+            let made = rows.insert(key, empty, MAKE);
+            if made.is_err() {
+                // Too many payers: those that have no row share one.
+                let others = CauseKey { payer: 0, ..*key };
+                if rows.get_ptr(others).is_none() {
+                    let _ = rows.insert(others, empty, MAKE);
+                }
+                // SAFETY: the map's own memory, changed by `add` alone.
+                return unsafe { rows.get_ptr_mut(others)?.as_mut() };
+            }
+            // SAFETY: made just now, and nobody else writes the name.
+            unsafe { (*rows.get_ptr_mut(key)?).command = *command };
+        }
+        // SAFETY: the map's own memory, changed by `add` alone.
+        unsafe { rows.get_ptr_mut(key)?.as_mut() }
+    }
+
+    #[inline(always)]
+    fn add(counter: &mut u64, number: u64) {
+        // Several CPUs can be adding to the same row.
+        // SAFETY: an aligned counter in a map's value.
+        unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) &raw mut *counter, in(reg) number, options(nostack)) };
+    }
+}
+
+/// An owner's row; nobody's where it has none.
+#[inline(never)]
+fn tally(owner: Task) -> *mut Tally {
+    let cpu = if by_cpu() { this_cpu() } else { EVERY_CPU };
+    if owner != NOBODY && VCPUS.get_ptr(owner).is_some() {
+        let key = TallyKey { task: owner, cpu };
+        if let Some(row) = TALLIES.get_ptr_mut(key) {
+            return row;
+        }
+        if let Some(empty) = EMPTY_TALLY.get(0) {
+            let _ = TALLIES.insert(key, empty, MAKE);
+        }
+        if let Some(row) = TALLIES.get_ptr_mut(key) {
+            return row;
+        }
+    }
+    TALLIES.get_ptr_mut(TallyKey { task: NOBODY, cpu }).unwrap_or(core::ptr::null_mut())
+}
+
+/// Keeps the thread that runs as a vCPU's, with the vCPU's id where that is known.
+#[inline(always)]
+pub(crate) fn meet(state: &mut CpuState, task: Task, id: u64) {
+    if let Some(vcpu) = VCPUS.get_ptr_mut(task) {
+        // SAFETY: the map's own memory. Only the thread itself writes its vCPU's fields.
+        let vcpu = unsafe { &mut *vcpu };
+        vcpu.exited = 0;
+        if id != UNKNOWN_ID {
+            vcpu.id = id;
+        }
+        return;
+    }
+    let vcpu = Vcpu { id, exited: 0, command: command() };
+    if VCPUS.insert(task, vcpu, MAKE).is_err() {
+        state.vcpus_refused += 1;
+    }
+}
+
+/// The thread that runs ends. Whether it was a vCPU's.
+#[inline(always)]
+pub(crate) fn part(task: Task) -> bool {
+    let Some(vcpu) = VCPUS.get_ptr_mut(task) else { return false };
+    // SAFETY: as in `meet`.
+    unsafe { (*vcpu).exited = 1 };
+    true
+}
+
+/// Name of the thread that runs.
+#[inline(always)]
+pub(crate) fn command() -> [u8; COMMAND_BYTES] {
+    bpf_get_current_comm().unwrap_or_default()
+}
+
+/// The CPU, where CPUs are told apart.
+#[inline(always)]
+pub(crate) fn cpu_of_key() -> u64 {
+    if by_cpu() { this_cpu() } else { EVERY_CPU }
+}
+
+/// The CPU that runs this.
+#[inline(always)]
+pub(crate) fn this_cpu() -> u64 {
+    // SAFETY: a helper without arguments.
+    u64::from(unsafe { bpf_get_smp_processor_id() })
+}
