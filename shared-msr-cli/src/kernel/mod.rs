@@ -15,3 +15,4 @@ pub mod rights;
 pub mod structure;
 pub mod symbols;
 pub mod tables;
+pub mod vmm;
