@@ -2,13 +2,18 @@
 
 pub mod btf;
 pub mod cpu_list;
+pub mod exit_names;
 pub mod exit_reason;
 pub mod host;
 pub mod kprobes;
+pub mod kvm_exit;
 pub mod layout;
 pub mod msr;
+#[cfg(test)]
+mod print_fmt;
 pub mod rights;
 pub mod structure;
 pub mod symbols;
 pub mod tables;
 pub mod vcpu;
+pub mod vmm;
