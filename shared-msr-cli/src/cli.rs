@@ -4,7 +4,15 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{guest::TscAux, kernel::cpu_list, probe::ladder::ProbeChoice};
+use crate::{
+    guest::TscAux,
+    kernel::cpu_list,
+    probe::{ladder::ProbeChoice, probes::MAX_VCPUS},
+    report::{
+        by::{By, Column, Sort},
+        filter::MsrWish,
+    },
+};
 
 /// Shows which restores of host MSR values KVM put off, and which it really performed.
 ///
@@ -35,7 +43,23 @@ pub enum Command {
     Guest(GuestArguments),
 }
 
-/// Formats of `report` and `inspect`.
+/// Formats of `report`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object on one line; with --interval, one for each interval
+    Json,
+    /// One JSON object on a line for each row of --by
+    Jsonl,
+    /// Comma-separated values, a line for each row of --by
+    Csv,
+    /// The table in Markdown
+    Markdown,
+}
+
+/// Formats of `inspect`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TableFormat {
     /// For people
@@ -55,15 +79,21 @@ pub enum TextFormat {
     Json,
 }
 
-/// What the rows of a report are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum By {
-    /// One row for each MSR of KVM's list, then the total
-    Msr,
-    /// Only the total
-    Total,
-    /// One row for each exit reason. Costs more on every exit: its reason has to be read
-    Reason,
+/// Which rows are shown.
+#[derive(Args, Clone, Debug, Default)]
+pub struct FilterArguments {
+    /// Only these VMs, by the VMM's process or by name
+    #[arg(long, value_name = "PID|NAME", value_delimiter = ',')]
+    pub vm: Vec<String>,
+    /// Only these vCPUs, by KVM's numbers, such as 0-3
+    #[arg(long, value_name = "LIST", value_parser = cpus)]
+    pub vcpu: Option<CpuList>,
+    /// Only these CPUs of the host, such as 0-3,8
+    #[arg(long, value_name = "LIST", value_parser = cpus)]
+    pub cpu: Option<CpuList>,
+    /// Only these MSRs, such as TSC_AUX or 0xc0000103
+    #[arg(long, value_name = "NAME|INDEX", value_delimiter = ',', value_parser = msr_wish)]
+    pub msr: Vec<MsrWish>,
 }
 
 /// `shared-msr report`
@@ -72,12 +102,30 @@ pub struct ReportArguments {
     /// How long to measure, such as 500ms, 10s or 2min; without it, and without COMMAND, until Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "command")]
     pub duration: Option<Duration>,
-    /// The rows; JSON always has those of msr and total
-    #[arg(long, value_enum, default_value = "msr")]
-    pub by: By,
+    /// The rows: any of these, or several with commas between
+    #[arg(long, value_enum, default_value = "msr", value_delimiter = ',')]
+    pub by: Vec<By>,
+    /// Sort by this column, numbers with the largest first, or by one of --by
+    #[arg(long, value_name = "COLUMN", value_parser = sort)]
+    pub sort: Option<Sort>,
+    /// At most so many rows; the others are summed in one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: Option<u32>,
+    /// Which rows.
+    #[command(flatten)]
+    pub filter: FilterArguments,
     /// How to print
     #[arg(long, value_enum, default_value = "table")]
-    pub format: TableFormat,
+    pub format: ReportFormat,
+    /// Print what happened since the time before, again and again after this time, such as 1s
+    #[arg(long, short, value_name = "TIME", value_parser = positive_duration)]
+    pub interval: Option<Duration>,
+    /// Time each restore, from the entry to the return of kvm_on_user_return. Costs a little on each
+    #[arg(long)]
+    pub timing: bool,
+    /// How many threads that run vCPUs can be told apart at once; what does not fit is counted as unattributed
+    #[arg(long, value_name = "N", default_value_t = MAX_VCPUS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_vcpus: u32,
     /// Write the report to this file; COMMAND then keeps its standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -170,6 +218,28 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
         return Err("it must be longer than 0; try 10s".to_owned());
     }
     Ok(duration)
+}
+
+fn sort(text: &str) -> Result<Sort, String> {
+    let by = By::from_str(text, true).ok().filter(|by| *by != By::Total).map(Sort::By);
+    let column = || Column::from_str(text, true).ok().map(Sort::Column);
+    by.or_else(column).ok_or_else(|| {
+        let columns = Column::value_variants().iter().map(|column| column.names().0).collect::<Vec<_>>().join(", ");
+        format!("it must be one of {columns}, or one of --by")
+    })
+}
+
+fn msr_wish(text: &str) -> Result<MsrWish, String> {
+    let index = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hexadecimal) => u32::from_str_radix(hexadecimal, 16).map(Some).map_err(|_| ()),
+        None if text.starts_with(|first: char| first.is_ascii_digit()) => text.parse().map(Some).map_err(|_| ()),
+        None => Ok(None),
+    };
+    match index {
+        Ok(Some(index)) => Ok(MsrWish::Index(index)),
+        Ok(None) if !text.is_empty() => Ok(MsrWish::Name(text.to_owned())),
+        _ => Err("it must be an MSR's name such as TSC_AUX, or its number such as 0xc0000103".to_owned()),
+    }
 }
 
 fn cpus(text: &str) -> Result<CpuList, String> {

@@ -74,17 +74,21 @@ fn try_hooks(target: &Target, arguments: &DoctorArguments) -> (Vec<Finding>, Opt
             Finding { topic: refused.event.name(), outcome: Err(why), weight: Weight::Limit }
         })
         .collect();
-    let Hooks { set, close, exit, userspace_exit, check } = &probes.hooks;
+    let Hooks { set, close, exit, userspace_exit, check, drop: dropped, restored: _, thread_end } = &probes.hooks;
     let taken = [
         ("set", set.as_deref()),
         ("close", close.as_deref()),
         ("exit", Some(exit)),
         ("userspace exit", Some(userspace_exit)),
+        ("thread end", Some(thread_end)),
         ("check", check.as_deref()),
     ];
     for (topic, hook) in taken {
         let outcome = hook.map(|hook| format!("by {hook}")).ok_or_else(|| not_seen(target));
         findings.push(Finding { topic, outcome, weight: Weight::Limit });
+    }
+    if let Some(hook) = dropped {
+        findings.push(Finding { topic: "drop", outcome: Ok(format!("by {hook}")), weight: Weight::Limit });
     }
     let sight = probes.sight;
     drop(probes);

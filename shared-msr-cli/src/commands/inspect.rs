@@ -12,7 +12,7 @@ use crate::{
     cli::{InspectArguments, TableFormat},
     kernel::{structure::Structure, tables::Slot},
     probe::target::{Tables, Target},
-    report::columns,
+    report::columns::{self, Style},
 };
 
 /// Prints the list of MSRs, and each CPU's values.
@@ -54,13 +54,13 @@ fn stay() -> anyhow::Result<u32> {
 
 fn table(list: &[Slot], cpus: &[(u32, Structure)], here: u32) -> String {
     let mut text = format!("KVM's list of user-return MSRs: {} of 16 slots used\n\n", list.len());
-    let mut slots = columns::table(&["SLOT", "INDEX", "MSR"], 3);
+    let mut slots = columns::table(&["SLOT", "INDEX", "MSR"], 3, Style::Plain);
     for slot in list {
         slots.add_row([slot.slot.to_string(), format!("{:#x}", slot.index), slot.name.clone()]);
     }
     text += &columns::text(&slots);
     text += "\n";
-    let mut values = columns::table(&["CPU", "REGISTERED", "MSR", "STATE", "HOST", "CURR"], 4);
+    let mut values = columns::table(&["CPU", "REGISTERED", "MSR", "STATE", "HOST", "CURR"], 4, Style::Plain);
     for (cpu, structure) in cpus {
         for slot in list {
             let value = structure.values[slot.slot];

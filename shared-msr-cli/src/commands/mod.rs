@@ -5,6 +5,7 @@ mod doctor;
 mod guest;
 mod inspect;
 mod output;
+mod printer;
 mod report;
 mod signals;
 

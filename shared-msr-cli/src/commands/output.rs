@@ -13,7 +13,8 @@ use crate::notice::notice;
 /// Standard output, or a file that can be written: opened before a measurement, so that none is lost for a slip of the pen.
 pub(super) enum Output {
     Standard,
-    File(File, PathBuf),
+    /// The file, its name, and whether something was written to it already.
+    File(File, PathBuf, bool),
 }
 
 impl Output {
@@ -22,18 +23,21 @@ impl Output {
         let Some(path) = path else { return Ok(Self::Standard) };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self::File(file, path.to_owned()))
+        Ok(Self::File(file, path.to_owned(), false))
     }
 
     pub(super) const fn is_file(&self) -> bool {
         matches!(self, Self::File(..))
     }
 
-    /// Writes the report. When that fails it goes to standard error: the measurement cannot be repeated.
+    /// Writes a report, or another part of it. When that fails it goes to standard error: the measurement cannot be repeated.
     pub(super) fn write(&mut self, text: &str) -> anyhow::Result<()> {
         let (written, name) = match self {
             Self::Standard => (write(&mut io::stdout(), text), "standard output".to_owned()),
-            Self::File(file, path) => (replace(file, text), path.display().to_string()),
+            Self::File(file, path, begun) => {
+                let written = if std::mem::replace(begun, true) { write(file, text) } else { replace(file, text) };
+                (written, path.display().to_string())
+            }
         };
         if written.is_err() {
             notice(format_args!("{}", text.trim_end()));

@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, anyhow};
-use tokio::process::Child;
+use anyhow::Context as _;
+use tokio::{
+    process::Child,
+    time::{Instant, Interval, MissedTickBehavior},
+};
 
-use super::{child, output::Output, signals::Signals};
+use super::{child, output::Output, printer::Printer, signals::Signals};
 use crate::{
-    cli::{By, ReportArguments, TableFormat},
+    cli::ReportArguments,
     ledger::Ledger,
     notice::notice,
     probe::{
@@ -19,8 +22,8 @@ use crate::{
         probes::{Options, Probes, Sight},
         target::Target,
     },
-    report::{Report, json, table},
-    sample::Snapshot,
+    report::by::By,
+    sample::measurement::{Measurement, TIDY_EVERY},
 };
 
 /// Measures and prints.
@@ -31,45 +34,34 @@ pub(super) fn run(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<
 
 async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<ExitCode> {
     let target = Target::find()?;
-    let mut output = Output::open(arguments.output.as_deref())?;
+    let output = Output::open(arguments.output.as_deref())?;
+    let keeps_output = output.is_file();
     // From here on Ctrl-C ends the measurement, not the program.
     let mut signals = Signals::listen()?;
-    let options = Options {
-        choice: arguments.probe,
-        kernel_log: arguments.kernel_log,
-        verify: arguments.verify,
-        by_reason: arguments.by == By::Reason,
-    };
-    let mut probes = Probes::attach(&target, options)?;
-    describe(&probes, &target, verbose);
+    let mut measurement = Measurement::start(&target, options(arguments))?;
+    describe(&measurement.probes, &target, verbose);
+    let hooks = (measurement.probes.hooks.clone(), measurement.probes.refused.clone());
+    let mut printer = Printer::new(arguments, &target, hooks, output);
     let mut command = match arguments.command.as_slice() {
         [] => None,
-        command => Some(child::start(command, output.is_file())?),
+        command => Some(child::start(command, keeps_output)?),
     };
     if command.is_none() && arguments.duration.is_none() {
         notice(format_args!("shared-msr: measuring until Ctrl-C"));
     }
-    let end = tokio::select! {
-        signal = signals.any() => End::Signal(signal),
-        () = sleep(arguments.duration) => End::Time,
-        status = wait(command.as_mut()) => End::Command(status?),
-        () = pump(probes.kernel_log.as_mut()) => End::Time,
-    };
-    let snapshot = Snapshot::take(&probes, &target);
-    if let Some(log) = &mut probes.kernel_log {
+    let end = watch(arguments, &target, &mut measurement, &mut printer, (&mut signals, command.as_mut())).await;
+    let snapshot = measurement.finish(&target);
+    if let Some(log) = &mut measurement.probes.kernel_log {
         log.flush();
     }
-    let (hooks, refused) = (probes.hooks.clone(), probes.refused.clone());
     // Nothing stays attached while we wait for the command, or for whoever reads what we print.
-    drop(probes);
-    let shown = snapshot.map_err(anyhow::Error::from).and_then(|snapshot| {
-        let ledger = Ledger::settle(&snapshot, &target.msrs());
-        let list_known = target.tables.is_ok();
-        let report =
-            Report { host: &target.host, vendor: target.vendor, hooks: &hooks, refused: &refused, list_known, ledger: &ledger };
-        output.write(&render(arguments, &report)?)?;
-        if ledger.reconciled() { Ok(()) } else { Err(anyhow!("the books do not reconcile, see the report; please report this")) }
-    });
+    drop(measurement);
+    let (end, printed) = match end {
+        Ok(end) => (end, Ok(())),
+        // The command is still to be ended, and what was measured to be printed.
+        Err(error) => (End::Signal(libc::SIGTERM), Err(error)),
+    };
+    let shown = printed.and_then(|()| printer.last(&Ledger::settle(&snapshot?, &target.msrs())));
     // Only now, so that an error above does not leave the command behind without its status.
     let status = match (command, end) {
         (_, End::Command(status)) => Some(status),
@@ -85,9 +77,63 @@ async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<E
     Ok(ExitCode::from(status))
 }
 
+fn options(arguments: &ReportArguments) -> Options {
+    Options {
+        choice: arguments.probe,
+        kernel_log: arguments.kernel_log,
+        verify: arguments.verify,
+        by_reason: arguments.by.contains(&By::Reason),
+        by_cpu: arguments.filter.cpu.is_some() || (arguments.by.contains(&By::Cpu) && arguments.by.len() > 1) || arguments.by == [By::Cpu],
+        timing: arguments.timing,
+        tracing: false,
+        max_vcpus: arguments.max_vcpus,
+    }
+}
+
+/// Waits for the end of the measurement; meanwhile prints at each interval, and keeps the map of vCPUs tidy.
+async fn watch(
+    arguments: &ReportArguments,
+    target: &Target,
+    measurement: &mut Measurement,
+    printer: &mut Printer<'_>,
+    (signals, mut command): (&mut Signals, Option<&mut Child>),
+) -> anyhow::Result<End> {
+    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    let mut tidy = every(Some(TIDY_EVERY));
+    let mut interval = every(arguments.interval);
+    loop {
+        tokio::select! {
+            signal = signals.any() => return Ok(End::Signal(signal)),
+            () = sleep_until(end) => return Ok(End::Time),
+            status = wait(command.as_deref_mut()) => return Ok(End::Command(status?)),
+            () = pump(measurement.probes.kernel_log.as_mut()) => {}
+            () = tick(&mut tidy) => measurement.tidy()?,
+            () = tick(&mut interval) => {
+                let snapshot = measurement.look(target)?;
+                printer.interval(&Ledger::settle(&snapshot, &target.msrs()))?;
+            }
+        }
+    }
+}
+
+fn every(period: Option<Duration>) -> Option<Interval> {
+    period.map(|period| {
+        let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        interval
+    })
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
+}
+
 /// Says on standard error what the report itself has no room for: hooks that could not be had, if that is asked for; what
 /// cannot be told, in any case.
-fn describe(probes: &Probes, target: &Target, verbose: bool) {
+pub(super) fn describe(probes: &Probes, target: &Target, verbose: bool) {
     if verbose {
         for refused in &probes.refused {
             notice(format_args!("shared-msr: {} not by {}: {}", refused.event.name(), refused.hook, refused.why));
@@ -118,16 +164,9 @@ enum End {
     Signal(libc::c_int),
 }
 
-fn render(arguments: &ReportArguments, report: &Report<'_>) -> anyhow::Result<String> {
-    match arguments.format {
-        TableFormat::Table => Ok(table::render(report, arguments.by)),
-        TableFormat::Json => json::render(report).context("cannot write JSON"),
-    }
-}
-
-async fn sleep(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
         None => pending().await,
     }
 }

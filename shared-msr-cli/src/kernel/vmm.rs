@@ -71,7 +71,7 @@ impl Program {
 /// A name is cut after 256 characters, and characters that would steer a terminal are replaced by `?`.
 pub fn name_from_command_line(arguments: &[String]) -> Option<String> {
     let (program, arguments) = arguments.split_first()?;
-    clean(&Program::of(program)?.name(arguments)?)
+    printable(&Program::of(program)?.name(arguments)?)
 }
 
 /// The name of the VM that process `tgid` runs, as in [`name_from_command_line`]; none when the process is gone.
@@ -82,7 +82,7 @@ pub fn name(tgid: u32) -> Option<String> {
 /// The name of process `tgid` itself, such as `qemu-system-x86` (the kernel keeps 15 characters); none when it is gone.
 pub fn command(tgid: u32) -> Option<String> {
     let command = fs::read(format!("/proc/{tgid}/comm")).ok()?;
-    clean(&String::from_utf8_lossy(&command))
+    printable(&String::from_utf8_lossy(&command))
 }
 
 /// The arguments in /proc/PID/cmdline: each ends in a zero byte.
@@ -92,7 +92,7 @@ fn split(command_line: &[u8]) -> Vec<String> {
 }
 
 /// Whoever starts a VM chooses its name, and names are shown on others' terminals: what would steer one becomes `?`.
-fn clean(name: &str) -> Option<String> {
+pub fn printable(name: &str) -> Option<String> {
     let name = name.trim();
     let cut = name.chars().nth(LONGEST).is_some();
     let kept = name.chars().take(if cut { LONGEST - 1 } else { LONGEST });

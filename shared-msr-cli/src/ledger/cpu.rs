@@ -5,7 +5,7 @@ use shared_msr_common::{
     accounting::{SetForm, Shape, Watched},
 };
 
-use super::{Counts, Events, Lost};
+use super::{Counts, Events, Lost, books::OwnerBooks};
 use crate::{
     kernel::{layout::DOCUMENTED, structure::Structure},
     probe::probes::Sight,
@@ -26,21 +26,28 @@ pub(super) struct CpuLedger {
 impl CpuLedger {
     /// Does what the programs would do at the next event of this CPU: settles the exits since the last one, and the
     /// outcome of the last write.
-    pub(super) fn settle(sample: &CpuSample, sight: Sight, checked: bool, slots: usize) -> Self {
+    pub(super) fn settle(sample: &CpuSample, sight: Sight, checked: bool, slots: usize, books: &mut OwnerBooks) -> Self {
         let mut state = sample.state;
         let mut unsettled_exits = 0;
+        books.turn_to(sample.cpu);
         match (sight, &sample.structure) {
             // Nothing is said of dirty slots.
             (Sight::WritesOnly, _) => {}
             (Sight::Split(watched), Some(structure)) => {
                 place(&mut state, structure);
-                state.observe(shape(slots, watched));
+                let shape = shape(slots, watched);
+                if state.known != 0 && state.shows_a_close(shape) {
+                    let cause = state.unknown_cause(books.cpu());
+                    state.blame(books, cause, Default::default);
+                }
+                state.observe(shape, 0);
             }
             // The fields of a torn copy are of different moments: nothing can be concluded from them.
             (_, None) if sample.torn => {}
             (_, None) if state.known == 0 => unsettled_exits = state.exits,
             (_, None) => state.settle_exits(slots as u64),
         }
+        state.credit_all(books);
         Self { cpu: sample.cpu, state, sight, checked, unsettled_exits, torn: sample.torn }
     }
 
@@ -74,11 +81,16 @@ impl CpuLedger {
             exits: state.exits,
             userspace_exits: state.userspace_exits,
             windows_open_at_start: told(state.registered_at_start),
-            windows_opened: told(state.windows_opened),
-            windows_closed: told(state.windows_closed),
+            windows_opened: told(state.windows.opened),
+            windows_closed: told(state.windows.closed),
             windows_open_at_end: told(state.registered),
-            clean_closes: told(state.clean_closes),
+            clean_closes: told(state.windows.clean),
         }
+    }
+
+    /// Bit per slot that was dirty when counting began; none where that is not known.
+    pub(super) fn dirty_at_start(&self) -> Option<u64> {
+        (self.state.known != 0).then_some(self.state.dirty_at_start)
     }
 
     /// What could not be counted.
@@ -89,9 +101,9 @@ impl CpuLedger {
             implausible_structures: self.state.implausible,
             unsettled_exits: self.unsettled_exits,
             torn_samples: u64::from(self.torn),
-            reloads: 0,
-            unread_reasons: 0,
-            skipped_runs: None,
+            uncredited: self.state.uncredited,
+            refused_vcpus: self.state.vcpus_refused,
+            ..Lost::default()
         }
     }
 }

@@ -14,15 +14,15 @@ pub(super) fn violations(cpu: &CpuLedger, list: &[Slot]) -> Vec<String> {
     let mut violations = Vec::new();
     let number = cpu.cpu;
     let state = &cpu.state;
-    let open = (state.registered_at_start + state.windows_opened).checked_sub(state.windows_closed);
+    let open = (state.registered_at_start + state.windows.opened).checked_sub(state.windows.closed);
     if open != Some(state.registered) || state.registered > 1 {
         violations.push(format!(
             "CPU {number}: {} windows open at start + {} opened - {} closed is not the {} open at the end",
-            state.registered_at_start, state.windows_opened, state.windows_closed, state.registered
+            state.registered_at_start, state.windows.opened, state.windows.closed, state.registered
         ));
     }
-    if state.clean_closes > state.windows_closed {
-        violations.push(format!("CPU {number}: {} clean closes of {} closes", state.clean_closes, state.windows_closed));
+    if state.windows.clean > state.windows.closed {
+        violations.push(format!("CPU {number}: {} clean closes of {} closes", state.windows.clean, state.windows.closed));
     }
     for (position, (slot, counted)) in list.iter().zip(&state.slots).enumerate() {
         let place = format!("CPU {number}, {}", slot.name);
@@ -41,8 +41,8 @@ pub(super) fn violations(cpu: &CpuLedger, list: &[Slot]) -> Vec<String> {
         if counted.made_dirty + counted.made_clean > counted.written {
             violations.push(format!("{place}: more changes than the {} writes", counted.written));
         }
-        if counted.performed > state.windows_closed {
-            violations.push(format!("{place}: {} performed in {} closes", counted.performed, state.windows_closed));
+        if counted.performed > state.windows.closed {
+            violations.push(format!("{place}: {} performed in {} closes", counted.performed, state.windows.closed));
         }
         if cpu.checked {
             let pending = u64::from(state.pending != 0 && state.pending_slot == position as u64);

@@ -1,13 +1,20 @@
 //! Pure arithmetic on snapshots: no kernel, no input or output.
 
+mod attribution;
+pub mod books;
 mod cpu;
+pub mod distribution;
+pub mod facts;
 mod invariants;
-mod reasons;
+pub mod rows;
+pub mod savings;
 
 use std::time::Duration;
 
 use serde::Serialize;
+use shared_msr_common::ReasonCounters;
 
+use books::OwnerBooks;
 use cpu::CpuLedger;
 
 use crate::{kernel::tables::Slot, probe::probes::Sight, sample::Snapshot};
@@ -60,6 +67,24 @@ impl Counts {
         self.wrmsrs_failed = sum(self.wrmsrs_failed, other.wrmsrs_failed);
         self.wrmsrs_unchanged = sum(self.wrmsrs_unchanged, other.wrmsrs_unchanged);
     }
+
+    fn subtract(&mut self, before: &Self) {
+        self.set_written = difference(self.set_written, before.set_written);
+        self.set_skipped = difference(self.set_skipped, before.set_skipped);
+        self.set_failed = difference(self.set_failed, before.set_failed);
+        self.deferred = difference(self.deferred, before.deferred);
+        self.performed = difference(self.performed, before.performed);
+        self.avoided = self.avoided.zip(before.avoided).map(|(left, right)| left - right);
+        self.wrmsrs = difference(self.wrmsrs, before.wrmsrs);
+        self.wrmsrs_failed = difference(self.wrmsrs_failed, before.wrmsrs_failed);
+        self.wrmsrs_unchanged = difference(self.wrmsrs_unchanged, before.wrmsrs_unchanged);
+    }
+}
+
+/// A difference with something unknown is unknown. Only a write that turned out to have failed after it was shown can take a
+/// counter back.
+fn difference(left: Option<u64>, right: Option<u64>) -> Option<u64> {
+    Some(left?.saturating_sub(right?))
 }
 
 /// A sum with something unknown is unknown.
@@ -107,6 +132,15 @@ impl Events {
         self.windows_open_at_end = sum(self.windows_open_at_end, other.windows_open_at_end);
         self.clean_closes = sum(self.clean_closes, other.clean_closes);
     }
+
+    fn subtract(&mut self, before: &Self) {
+        self.exits -= before.exits;
+        self.userspace_exits -= before.userspace_exits;
+        self.windows_open_at_start = before.windows_open_at_end;
+        self.windows_opened = difference(self.windows_opened, before.windows_opened);
+        self.windows_closed = difference(self.windows_closed, before.windows_closed);
+        self.clean_closes = difference(self.clean_closes, before.clean_closes);
+    }
 }
 
 /// What could not be counted. All 0 when nothing was lost.
@@ -126,6 +160,12 @@ pub struct Lost {
     pub reloads: u64,
     /// Exits whose reason could not be read, or was one too many to tell apart.
     pub unread_reasons: u64,
+    /// Exits by reason of which it is not known whose they were and which slots were dirty.
+    pub stray_reasons: u64,
+    /// Times that a vCPU found no place in the map of vCPUs, so that what it did is nobody's.
+    pub refused_vcpus: u64,
+    /// Counts that could be credited to nobody at all.
+    pub uncredited: u64,
     /// Runs of a program that the kernel skipped; absent where it does not say (before Linux 5.12).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_runs: Option<u64>,
@@ -140,6 +180,20 @@ impl Lost {
         self.torn_samples += other.torn_samples;
         self.reloads += other.reloads;
         self.unread_reasons += other.unread_reasons;
+        self.stray_reasons += other.stray_reasons;
+        self.refused_vcpus += other.refused_vcpus;
+        self.uncredited += other.uncredited;
+    }
+
+    fn subtract(&mut self, before: &Self) {
+        self.unseen_changes -= before.unseen_changes;
+        self.unreadable_structures -= before.unreadable_structures;
+        self.implausible_structures -= before.implausible_structures;
+        self.unread_reasons -= before.unread_reasons;
+        self.stray_reasons -= before.stray_reasons;
+        self.refused_vcpus -= before.refused_vcpus;
+        self.uncredited -= before.uncredited;
+        self.skipped_runs = difference(self.skipped_runs, before.skipped_runs);
     }
 
     /// Whether nothing was lost, as far as the kernel says.
@@ -148,7 +202,7 @@ impl Lost {
     }
 
     /// Each counter by its name, for people.
-    pub fn named(&self) -> [(&'static str, u64); 8] {
+    pub fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("unseen changes", self.unseen_changes),
             ("unreadable structures", self.unreadable_structures),
@@ -157,6 +211,9 @@ impl Lost {
             ("torn samples", self.torn_samples),
             ("KVM was loaded anew while measuring", self.reloads),
             ("unread exit reasons", self.unread_reasons),
+            ("exits by reason without an owner", self.stray_reasons),
+            ("times that a vCPU found the map of vCPUs full (see --max-vcpus), so that it is unattributed", self.refused_vcpus),
+            ("uncredited counts", self.uncredited),
             ("skipped runs", self.skipped_runs.unwrap_or(0)),
         ]
     }
@@ -182,15 +239,8 @@ pub struct CpuRow {
     pub events: Events,
     /// Its counts over all slots.
     pub counts: Counts,
-}
-
-/// Exits of one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReasonRow {
-    /// As KVM's tracepoint has it; none for exits whose reason is not known.
-    pub reason: Option<u32>,
-    /// Over all CPUs.
-    pub exits: u64,
+    /// Bit per slot that was dirty when counting began; none where that is not known.
+    pub dirty_at_start: Option<u64>,
 }
 
 /// The books of one measurement.
@@ -202,6 +252,8 @@ pub struct Ledger {
     pub sight: Sight,
     /// Whether WRMSRs were counted as well.
     pub checked: bool,
+    /// Whether closes were timed.
+    pub timed: bool,
     /// Events over all CPUs.
     pub events: Events,
     /// Sums over all slots and CPUs.
@@ -210,8 +262,10 @@ pub struct Ledger {
     pub msrs: Vec<MsrRow>,
     /// Per possible CPU, in ascending order.
     pub cpus: Vec<CpuRow>,
-    /// Exits by reason, most first; none where they were not counted so.
-    pub reasons: Option<Vec<ReasonRow>>,
+    /// Who is credited with what.
+    pub owners: OwnerBooks,
+    /// Whether the sums over owners could be held against those over CPUs: not while vCPUs change places too fast.
+    pub compared: bool,
     /// What could not be counted.
     pub lost: Lost,
     /// Invariants that do not hold, each in a sentence; none when the books reconcile.
@@ -221,7 +275,8 @@ pub struct Ledger {
 impl Ledger {
     /// Settles a snapshot of a host with this list of MSRs.
     pub fn settle(snapshot: &Snapshot, list: &[Slot]) -> Self {
-        let settle = |sample| CpuLedger::settle(sample, snapshot.sight, snapshot.checked, list.len());
+        let mut owners = OwnerBooks::open(&snapshot.owners);
+        let settle = |sample| CpuLedger::settle(sample, snapshot.sight, snapshot.checked, list.len(), &mut owners);
         let cpus: Vec<CpuLedger> = snapshot.cpus.iter().map(settle).collect();
         let violations = cpus.iter().flat_map(|cpu| invariants::violations(cpu, list)).collect();
         let row = |(position, slot): (usize, &Slot)| {
@@ -234,24 +289,25 @@ impl Ledger {
         let cpu_row = |cpu: &CpuLedger| {
             let mut counts = nothing;
             (0..list.len()).for_each(|slot| counts.add(&cpu.counts(slot)));
-            CpuRow { cpu: cpu.cpu, events: cpu.events(), counts }
+            CpuRow { cpu: cpu.cpu, events: cpu.events(), counts, dirty_at_start: cpu.dirty_at_start() }
         };
         let mut ledger = Self {
             duration: snapshot.duration,
             sight: snapshot.sight,
             checked: snapshot.checked,
+            timed: snapshot.timed,
             events: Events::ZERO,
             totals: nothing,
             msrs: list.iter().enumerate().map(row).collect(),
             cpus: cpus.iter().map(cpu_row).collect(),
-            reasons: snapshot.reasons.as_deref().map(reasons::rows),
+            owners,
+            compared: snapshot.owners.still,
             lost: Lost { skipped_runs: snapshot.skipped_runs, reloads: snapshot.moved.into(), ..Lost::default() },
             violations,
         };
-        if let Some(samples) = &snapshot.reasons {
-            ledger.violations.extend(reasons::violations(samples, &snapshot.cpus));
-            ledger.lost.unread_reasons = reasons::unread(samples);
-        }
+        let banks = || ledger.owners.banks.iter().flat_map(|banks| banks.values()).chain(ledger.owners.stray.values());
+        ledger.lost.unread_reasons = banks().map(|bank| bank.unlisted + bank.unread).sum();
+        ledger.lost.stray_reasons = ledger.owners.stray.values().map(ReasonCounters::total).sum();
         for cpu in &cpus {
             ledger.events.add(&cpu.events());
             ledger.lost.add(&cpu.lost());
@@ -264,6 +320,26 @@ impl Ledger {
         if sum != ledger.totals {
             ledger.violations.push(format!("the sum over CPUs, {sum:?}, is not the sum over MSRs, {:?}", ledger.totals));
         }
+        if ledger.compared {
+            let violations = attribution::violations(&ledger, &cpus);
+            ledger.violations.extend(violations);
+        }
+        ledger
+    }
+
+    /// What was counted since an earlier look of the same measurement.
+    pub fn since(&self, before: &Self) -> Self {
+        let mut ledger = self.clone();
+        ledger.duration = self.duration.saturating_sub(before.duration);
+        ledger.events.subtract(&before.events);
+        ledger.totals.subtract(&before.totals);
+        ledger.msrs.iter_mut().zip(&before.msrs).for_each(|(row, before)| row.counts.subtract(&before.counts));
+        for (row, before) in ledger.cpus.iter_mut().zip(&before.cpus) {
+            row.events.subtract(&before.events);
+            row.counts.subtract(&before.counts);
+        }
+        ledger.lost.subtract(&before.lost);
+        ledger.owners = self.owners.since(&before.owners);
         ledger
     }
 

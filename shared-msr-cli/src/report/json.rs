@@ -1,11 +1,13 @@
 //! The report for programs.
 
+mod owners;
+
 use serde::Serialize;
 
-use super::Report;
+use super::{Report, labels};
 use crate::{
     kernel::host::Vendor,
-    ledger::{Counts, CpuRow, Events, Lost, MsrRow, ReasonRow},
+    ledger::{Counts, CpuRow, Events, Lost, MsrRow, rows::ReasonRow},
     probe::{
         ladder::{Event, Refused},
         probes::Hooks,
@@ -21,15 +23,30 @@ struct Document<'a> {
     host: HostPart<'a>,
     /// Nanoseconds.
     duration_ns: u64,
+    /// Nanoseconds from when counting began.
+    at_ns: u64,
     lost: Lost,
     verified: bool,
     reconciled: bool,
     /// Sentences: the invariants that do not hold.
     violations: &'a [String],
+    /// Whether sums over owners were held against sums over CPUs.
+    owners_compared: bool,
     totals: Totals,
+    savings: Option<owners::SavingsPart>,
+    distributions: owners::Distributions,
     msrs: Vec<Msr<'a>>,
+    vms: Vec<owners::VmPart>,
+    vcpus: Vec<owners::VcpuPart>,
+    unattributed: owners::Numbers,
+    vcpu_map: owners::MapPart,
     cpus: Vec<Cpu>,
-    reasons: Option<Vec<Reason>>,
+    causes: Vec<owners::CausePart>,
+    reasons: Option<Vec<ReasonPart>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<Vec<serde_json::Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filtered_out: Option<owners::FilteredOut>,
 }
 
 #[derive(Serialize)]
@@ -69,11 +86,13 @@ struct Msr<'a> {
 }
 
 #[derive(Serialize)]
-struct Reason {
+struct ReasonPart {
     isa: &'static str,
     /// None for exits whose reason is not known.
     reason: Option<u32>,
+    name: Option<String>,
     exits: u64,
+    deferred: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -88,6 +107,7 @@ struct Cpu {
 /// One JSON object on one line.
 pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
     let ledger = report.ledger;
+    let filter = report.filter;
     let document = Document {
         schema: SCHEMA,
         host: HostPart {
@@ -98,14 +118,25 @@ pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
             refused: report.refused.iter().map(refused).collect(),
         },
         duration_ns: u64::try_from(ledger.duration.as_nanos()).unwrap_or(u64::MAX),
+        at_ns: u64::try_from(report.at.as_nanos()).unwrap_or(u64::MAX),
         lost: ledger.lost,
         verified: ledger.verified(),
         reconciled: ledger.reconciled(),
         violations: &ledger.violations,
+        owners_compared: ledger.compared,
         totals: Totals { events: ledger.events, counts: ledger.totals },
-        msrs: ledger.msrs.iter().map(|row| msr(row, report.list_known)).collect(),
-        cpus: ledger.cpus.iter().filter(|row| matters(row, report)).map(cpu).collect(),
-        reasons: ledger.reasons.as_ref().map(|rows| rows.iter().map(|row| reason(row, report.vendor)).collect()),
+        savings: owners::savings(ledger),
+        distributions: owners::Distributions::of(&ledger.windows(), ledger),
+        msrs: ledger.msrs.iter().filter(|row| filter.takes_msr(&row.slot)).map(|row| msr(row, report.list_known)).collect(),
+        vms: owners::vms(report),
+        vcpus: owners::vcpus(report),
+        unattributed: owners::Numbers::of(&ledger.unattributed(), ledger),
+        vcpu_map: owners::MapPart::of(ledger),
+        cpus: ledger.cpus.iter().filter(|row| matters(row, report) && filter.takes_cpu(row.cpu)).map(cpu).collect(),
+        causes: owners::causes(report),
+        reasons: ledger.reasons().map(|rows| rows.iter().map(|row| reason(row, report.vendor)).collect()),
+        rows: super::by::json(report),
+        filtered_out: owners::FilteredOut::of(report),
     };
     Ok(serde_json::to_string(&document)? + "\n")
 }
@@ -134,6 +165,12 @@ fn cpu(row: &CpuRow) -> Cpu {
     Cpu { cpu: row.cpu, events: row.events, counts: row.counts }
 }
 
-fn reason(row: &ReasonRow, vendor: Vendor) -> Reason {
-    Reason { isa: vendor.isa(), reason: row.reason, exits: row.exits }
+fn reason(row: &ReasonRow, vendor: Vendor) -> ReasonPart {
+    ReasonPart {
+        isa: vendor.isa(),
+        reason: row.reason,
+        name: row.reason.and_then(|reason| labels::reason_name(vendor, reason)),
+        exits: row.exits,
+        deferred: row.deferred,
+    }
 }

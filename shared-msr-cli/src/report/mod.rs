@@ -1,10 +1,22 @@
 //! Ways to show a ledger.
 
+pub mod by;
 pub mod columns;
+pub mod csv;
+pub mod filter;
+pub mod interval;
 pub mod json;
+pub mod jsonl;
+mod labels;
 pub mod number;
+mod summary;
 pub mod table;
 pub mod verdict;
+
+use std::time::Duration;
+
+use by::Choice;
+use filter::Filter;
 
 use crate::{
     kernel::host::{Host, Vendor},
@@ -26,6 +38,12 @@ pub struct Report<'a> {
     pub list_known: bool,
     /// What was counted.
     pub ledger: &'a Ledger,
+    /// How long after counting began the counters were read.
+    pub at: Duration,
+    /// Which rows are wanted.
+    pub filter: &'a Filter,
+    /// What they are of, and in which order.
+    pub choice: &'a Choice,
 }
 
 #[cfg(test)]

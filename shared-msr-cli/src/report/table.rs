@@ -1,15 +1,15 @@
 //! The report for people.
 
-use shared_msr_common::accounting::Watched;
-
 use super::{
-    Report, columns,
-    number::{counted, grouped, grouped_signed, known},
+    Report,
+    by::{self, By, Rows},
+    columns::{self, Style},
+    number::{grouped, grouped_signed, known},
+    summary::{self, untraced_exits},
     verdict::verdict,
 };
 use crate::{
-    cli::By,
-    ledger::{Counts, Ledger, ReasonRow},
+    ledger::{Counts, Ledger, facts::Measures},
     probe::probes::Sight,
 };
 
@@ -26,10 +26,25 @@ const WRITES_LEGEND: &str = "
 WRMSRS     as the kernel's own tracepoint counted them, whoever did them       ?  cannot be told on this host
 ";
 
-/// The verdict, what was lost, the rows of the MSRs if they are asked for, the totals, and how it was observed.
-pub fn render(report: &Report<'_>, by: By) -> String {
+/// The verdict, what was lost, the rows, the totals, and how it was observed.
+pub fn render(report: &Report<'_>, style: Style) -> String {
+    let mut text = verdict(report.ledger, report.vendor) + "\n" + &warnings(report) + "\n";
+    text += &body(report, style);
+    text += "\n";
+    text += &summary::who(report);
+    text += &summary::observed(report);
+    text
+}
+
+/// The end of a report by intervals.
+pub fn close(report: &Report<'_>) -> String {
+    "\n".to_owned() + &warnings(report) + &summary::who(report) + &summary::observed(report)
+}
+
+/// What was lost, and what does not add up.
+pub fn warnings(report: &Report<'_>) -> String {
     let ledger = report.ledger;
-    let mut text = verdict(ledger, report.vendor) + "\n";
+    let mut text = String::new();
     for (name, number) in ledger.lost.named().into_iter().filter(|(_, number)| *number != 0) {
         text += &format!("LOST: {name}: {}; the numbers below are not complete.\n", grouped(number));
     }
@@ -37,26 +52,69 @@ pub fn render(report: &Report<'_>, by: By) -> String {
     for violation in &ledger.violations {
         text += &format!("NOT RECONCILED: {violation}.\n");
     }
-    text += "\n";
-    match &ledger.reasons {
-        Some(reasons) if by == By::Reason => text += &reason_rows(report, reasons),
-        _ => {
-            text += &rows(report, by == By::Msr);
-            text += &never_loaded(ledger);
-            text += &legend(ledger);
-        }
-    }
-    text += "\n";
-    text += &events(report);
     text
 }
 
-fn rows(report: &Report<'_>, by_msr: bool) -> String {
+/// The rows that were asked for.
+pub fn body(report: &Report<'_>, style: Style) -> String {
+    match report.choice.by.as_slice() {
+        by @ ([By::Msr | By::Total] | []) if report.filter.is_open() && report.choice.sort.is_none() && report.choice.top.is_none() => {
+            let ledger = report.ledger;
+            rows(report, by == [By::Msr], style) + &never_loaded(ledger) + &legend(ledger)
+        }
+        _ => chosen_rows(report, style),
+    }
+}
+
+/// Rows by any dimensions, and sums of those that are not shown.
+fn chosen_rows(report: &Report<'_>, style: Style) -> String {
+    let rows = Rows::of(report);
+    let headings: Vec<String> = rows.by.iter().map(|by| by.name().to_uppercase()).collect();
+    let mut header: Vec<&str> = headings.iter().map(String::as_str).collect();
+    if header.is_empty() {
+        header.push("");
+    }
+    let words = header.len();
+    let with_share = rows.by == [By::Reason];
+    header.extend(rows.columns.iter().map(|column| column.names().1));
+    if with_share {
+        header.push("SHARE");
+    }
+    let mut table = columns::table(&header, words, style);
+    let busy: u64 = rows.rows.iter().filter(|row| !row.idle).map(|row| row.measures.exits).sum();
+    let mut line = |mut cells: Vec<String>, measures: &Measures, share: String| {
+        cells.resize(words, String::new());
+        cells.extend(rows.columns.iter().map(|column| by::shown(column.number(measures, report.ledger))));
+        if with_share {
+            cells.push(share);
+        }
+        table.add_row(cells);
+    };
+    for row in &rows.rows {
+        let share = if row.idle || busy == 0 { "idle".to_owned() } else { percent(row.measures.exits, busy) };
+        line(row.cells.iter().map(|cell| cell.text.clone()).collect(), &row.measures, share);
+    }
+    if let Some((number, measures)) = &rows.rest {
+        line(vec![format!("({} more)", grouped(*number))], measures, String::new());
+    }
+    if let Some((number, measures)) = &rows.filtered_out {
+        line(vec![format!("(filtered out: {})", grouped(*number))], measures, String::new());
+    }
+    line(vec!["total".to_owned()], &rows.total, String::new());
+    let share = if with_share { "SHARE is of all exits but those that halt a vCPU.\n" } else { "" };
+    columns::text(&table) + share
+}
+
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.1} %", part as f64 * 100.0 / whole as f64)
+}
+
+fn rows(report: &Report<'_>, by_msr: bool, style: Style) -> String {
     let mut header = vec!["SLOT", "INDEX", "MSR", "WRITTEN", "SKIPPED", "FAILED", "DEFERRED", "PERFORMED", "AVOIDED"];
     if report.ledger.checked {
         header.push("WRMSRS");
     }
-    let mut table = columns::table(&header, 3);
+    let mut table = columns::table(&header, 3, style);
     let mut row = |slot: String, index: String, name: &str, counts: &Counts| {
         let mut cells = vec![
             slot,
@@ -84,33 +142,6 @@ fn rows(report: &Report<'_>, by_msr: bool) -> String {
     columns::text(&table)
 }
 
-/// One row for each exit reason, with the number that the kernel's own table of names begins with.
-fn reason_rows(report: &Report<'_>, reasons: &[ReasonRow]) -> String {
-    let mut table = columns::table(&["ISA", "REASON", "EXITS"], 2);
-    let isa = report.vendor.isa();
-    for row in reasons {
-        let reason = row.reason.map_or_else(|| "?".to_owned(), |reason| report.vendor.reason(reason));
-        table.add_row([isa.to_owned(), reason, grouped(row.exits)]);
-    }
-    let total = reasons.iter().map(|row| row.exits).sum();
-    table.add_row(["total".to_owned(), String::new(), grouped(total)]);
-    columns::text(&table)
-}
-
-/// A vCPU that comes back to its VMM has made an exit before, but for a call or two that was interrupted at once.
-fn untraced_exits(report: &Report<'_>) -> String {
-    let events = &report.ledger.events;
-    if events.userspace_exits <= events.exits + report.host.possible_cpus.len() as u64 {
-        return String::new();
-    }
-    format!(
-        "{} to the VMM, but only {}: {} does not report its exits here, or runs guests without any.\n",
-        counted(events.userspace_exits, "return"),
-        counted(events.exits, "exit"),
-        report.vendor.module(),
-    )
-}
-
 /// MSRs of KVM's list that it does not load on this host, next to some that it does.
 fn never_loaded(ledger: &Ledger) -> String {
     let named = |loaded| ledger.msrs.iter().filter(move |row| row.loaded == loaded).map(|row| row.slot.name.as_str());
@@ -129,44 +160,3 @@ fn legend(ledger: &Ledger) -> String {
     }
 }
 
-fn events(report: &Report<'_>) -> String {
-    let ledger = report.ledger;
-    let events = &ledger.events;
-    let hooks = report.hooks;
-    let windows = match (events.windows_opened, events.windows_closed, events.clean_closes) {
-        (Some(opened), Some(closed), Some(clean)) => {
-            let open = match (events.windows_open_at_start, events.windows_open_at_end) {
-                (Some(0), Some(0)) => String::new(),
-                (start, end) => format!(" ({} open at start, {} at the end)", known(start), known(end)),
-            };
-            format!("{} opened, {} closed, {} of them clean{open}", counted(opened, "window"), grouped(closed), grouped(clean))
-        }
-        _ => "windows unknown".to_owned(),
-    };
-    let check = match (ledger.reconciled(), ledger.sight) {
-        (true, Sight::Split(Watched::Writes)) if ledger.verified() => {
-            "reconciled, counted from the kernel's record of WRMSRs twice"
-        }
-        (true, Sight::Split(_)) if ledger.verified() => "reconciled, verified by the kernel's record of WRMSRs",
-        (true, Sight::Split(_)) => "reconciled",
-        (true, Sight::WritesOnly) => "nothing to reconcile",
-        (false, _) => "NOT RECONCILED",
-    };
-    let lost = if ledger.lost.is_nothing() { "nothing lost" } else { "with losses" };
-    let mut seen = Vec::new();
-    for (event, hook) in [("set", &hooks.set), ("close", &hooks.close), ("check", &hooks.check)] {
-        seen.extend(hook.as_ref().map(|hook| format!("{event} {hook}")));
-    }
-    format!(
-        "{}, {} to the VMM; {windows}\n\
-         Linux {} on {} ({}); {}, exit {}, userspace exit {}; {lost}, {check}\n",
-        counted(events.exits, "exit"),
-        counted(events.userspace_exits, "return"),
-        report.host.kernel,
-        counted(report.host.online_cpus.len() as u64, "CPU"),
-        report.vendor.module(),
-        seen.join(", "),
-        hooks.exit,
-        hooks.userspace_exit,
-    )
-}

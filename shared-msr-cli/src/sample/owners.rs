@@ -69,7 +69,7 @@ pub const fn tid(task: Task) -> u32 {
 /// A thread's name as the kernel keeps it.
 pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
     let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    vmm::printable(&String::from_utf8_lossy(name))
+    vmm::printable(&String::from_utf8_lossy(name)).unwrap_or_default()
 }
 
 /// What vCPUs left behind that are gone from the maps, and what is known of processes.
@@ -191,9 +191,11 @@ fn add_cause(sum: &mut CauseTally, row: &CauseTally) {
 
 fn add_reasons(sum: &mut ReasonCounters, row: &ReasonCounters) {
     add_words(&mut sum.common, &row.common);
-    for (sum, row) in sum.rare.iter_mut().zip(&row.rare) {
-        sum.reason = row.reason;
-        sum.exits += row.exits;
+    for rare in row.rare.iter().filter(|rare| rare.exits != 0) {
+        match sum.rare.iter_mut().find(|place| place.exits == 0 || place.reason == rare.reason) {
+            Some(place) => (place.reason, place.exits) = (rare.reason, place.exits + rare.exits),
+            None => sum.unlisted += rare.exits,
+        }
     }
     sum.unlisted += row.unlisted;
     sum.unread += row.unread;

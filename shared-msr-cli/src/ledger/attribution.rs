@@ -1,0 +1,64 @@
+//! That nothing is attributed twice, or not at all: sums over owners and over causes are the CPUs' own counts.
+
+use shared_msr_common::{MAX_SLOTS, SlotCounters, Tally};
+
+use super::{Ledger, books, cpu::CpuLedger};
+
+/// What does not add up, each in a sentence.
+pub(super) fn violations(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut compare = |what: &str, owners: u64, cpus: u64| {
+        if owners != cpus {
+            violations.push(format!("{what}: {owners} over all owners, but {cpus} over all CPUs"));
+        }
+    };
+    let mut owners = Tally::EMPTY;
+    ledger.owners.tallies.values().for_each(|tally| books::add(&mut owners, tally));
+    let sum = |count: &dyn Fn(&CpuLedger) -> u64| cpus.iter().map(count).sum::<u64>();
+    compare("exits", owners.exits, sum(&|cpu| cpu.state.exits));
+    compare("returns to the VMM", owners.userspace_exits, sum(&|cpu| cpu.state.userspace_exits));
+    compare("windows opened", owners.windows.opened, sum(&|cpu| cpu.state.windows.opened));
+    compare("windows closed", owners.windows.closed, sum(&|cpu| cpu.state.windows.closed));
+    compare("clean closes", owners.windows.clean, sum(&|cpu| cpu.state.windows.clean));
+    let (mut closed, mut performed) = (0, [0; MAX_SLOTS]);
+    for cause in ledger.owners.causes.values() {
+        closed += cause.closed;
+        performed.iter_mut().zip(&cause.performed).for_each(|(sum, number)| *sum += number);
+    }
+    compare("windows closed, by cause", closed, owners.windows.closed);
+    for (position, row) in ledger.msrs.iter().enumerate() {
+        let slot = &owners.slots[position];
+        let name = &row.slot.name;
+        let sum = |count: &dyn Fn(&SlotCounters) -> u64| sum(&|cpu| count(&cpu.state.slots[position]));
+        compare(&format!("{name}, sets that wrote"), slot.written, sum(&|slot| slot.written));
+        compare(&format!("{name}, sets skipped"), slot.skipped, sum(&|slot| slot.skipped));
+        compare(&format!("{name}, sets failed"), slot.failed, sum(&|slot| slot.failed));
+        compare(&format!("{name}, deferred"), slot.deferred, sum(&|slot| slot.deferred));
+        compare(&format!("{name}, performed"), slot.performed, sum(&|slot| slot.performed));
+        compare(&format!("{name}, performed, by cause"), performed[position], slot.performed);
+    }
+    let windows = &owners.windows;
+    let measured = |buckets: &[u64]| buckets.iter().sum::<u64>() + windows.unmeasured;
+    compare("windows closed, by exits in them", measured(&windows.exits_per_window), windows.closed);
+    compare("windows closed, by age", measured(&windows.age), windows.closed);
+    violations.extend(reasons(ledger, &owners));
+    violations
+}
+
+/// Reasons add up to the exits, and to what was put off.
+fn reasons(ledger: &Ledger, owners: &Tally) -> Vec<String> {
+    let Some(rows) = ledger.reasons() else { return Vec::new() };
+    let mut violations = Vec::new();
+    let exits: u64 = rows.iter().map(|row| row.exits).sum();
+    if exits != owners.exits {
+        violations.push(format!("{exits} exits by reason, but {} in all", owners.exits));
+    }
+    // A set that failed, or a change that was not seen, leaves the kernel side with another dirty set for a while.
+    let exact = ledger.lost.unseen_changes == 0 && ledger.totals.set_failed == Some(0);
+    let deferred = rows.iter().map(|row| row.deferred).sum::<Option<u64>>();
+    let credited: u64 = owners.slots.iter().map(|slot| slot.deferred).sum();
+    if let Some(deferred) = deferred.filter(|deferred| exact && *deferred != credited) {
+        violations.push(format!("{deferred} deferred by reason, but {credited} in all"));
+    }
+    violations
+}

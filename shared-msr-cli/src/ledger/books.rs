@@ -1,0 +1,170 @@
+//! The rows of owners and causes, with what each CPU had still to credit at the end.
+
+use std::collections::BTreeMap;
+
+use shared_msr_common::{
+    BankKey, CauseKey, CauseTally, ReasonCounters, SlotTally, Tally, TallyKey, Task, Vcpu,
+    accounting::Books,
+    owner::{COMMAND_BYTES, EVERY_CPU, NOBODY},
+};
+
+use crate::sample::owners::{Owners, Usage, Vm};
+
+/// Everything that is credited to somebody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnerBooks {
+    /// Threads that run vCPUs.
+    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// Their processes, by tgid.
+    pub vms: BTreeMap<u32, Vm>,
+    /// By owner; nobody's is what cannot be attributed.
+    pub tallies: BTreeMap<TallyKey, Tally>,
+    /// By cause. The owner is one of `vcpus`, or nobody.
+    pub causes: BTreeMap<CauseKey, CauseTally>,
+    /// Exits by reason, by whose they are and which slots were dirty; none where they are not counted.
+    pub banks: Option<BTreeMap<BankKey, ReasonCounters>>,
+    /// Exits by reason that found no bank: it is not known whose they are and which slots were dirty.
+    pub stray: BTreeMap<u32, ReasonCounters>,
+    /// Whether the rows are by CPU as well.
+    pub by_cpu: bool,
+    /// How full the map of vCPUs is.
+    pub usage: Usage,
+    /// The CPU whose remainder is being credited.
+    cpu: u64,
+}
+
+impl OwnerBooks {
+    /// From the rows as they were read.
+    pub(super) fn open(owners: &Owners) -> Self {
+        let mut books = Self {
+            vcpus: owners.vcpus.clone(),
+            vms: owners.vms.clone(),
+            tallies: owners.tallies.clone(),
+            causes: BTreeMap::new(),
+            banks: owners.banks.clone(),
+            stray: owners.stray.iter().filter(|(_, bank)| bank.total() != 0).copied().collect(),
+            by_cpu: owners.by_cpu,
+            usage: owners.usage,
+            cpu: EVERY_CPU,
+        };
+        for (key, tally) in &owners.causes {
+            let key = CauseKey { owner: books.known(key.owner), ..*key };
+            let row = books.causes.entry(key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY });
+            row.closed += tally.closed;
+            row.clean += tally.clean;
+            row.performed.iter_mut().zip(&tally.performed).for_each(|(sum, performed)| *sum += performed);
+        }
+        books
+    }
+
+    /// What follows is of this CPU.
+    pub(super) fn turn_to(&mut self, cpu: u32) {
+        self.cpu = if self.by_cpu { u64::from(cpu) } else { EVERY_CPU };
+    }
+
+    /// The CPU in keys of rows.
+    pub(super) fn cpu(&self) -> u64 {
+        self.cpu
+    }
+
+    /// The owner, or nobody if there is no row for it.
+    pub fn known(&self, owner: Task) -> Task {
+        if self.vcpus.contains_key(&owner) { owner } else { NOBODY }
+    }
+
+    /// The sum of an owner's rows over CPUs.
+    pub fn of(&self, owner: Task) -> Tally {
+        let mut sum = Tally::EMPTY;
+        self.tallies.iter().filter(|(key, _)| key.task == owner).for_each(|(_, tally)| add(&mut sum, tally));
+        sum
+    }
+
+    /// What was credited since `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        let mut books = self.clone();
+        for (key, tally) in &mut books.tallies {
+            if let Some(before) = before.tallies.get(key) {
+                subtract(tally, before);
+            }
+        }
+        for (key, tally) in &mut books.causes {
+            if let Some(before) = before.causes.get(key) {
+                tally.closed -= before.closed;
+                tally.clean -= before.clean;
+                subtract_words(&mut tally.performed, &before.performed);
+            }
+        }
+        for (key, bank) in books.banks.iter_mut().flatten() {
+            if let Some(before) = before.banks.as_ref().and_then(|banks| banks.get(key)) {
+                subtract_reasons(bank, before);
+            }
+        }
+        for (cpu, bank) in &mut books.stray {
+            if let Some(before) = before.stray.get(cpu) {
+                subtract_reasons(bank, before);
+            }
+        }
+        // Who did nothing meanwhile is no news.
+        books.tallies.retain(|key, tally| key.task == NOBODY || *tally != Tally::EMPTY);
+        books.vcpus.retain(|task, _| books.tallies.keys().any(|key| key.task == *task));
+        books
+    }
+}
+
+impl Books for OwnerBooks {
+    fn tally(&mut self, owner: Task) -> Option<&mut Tally> {
+        let key = TallyKey { task: self.known(owner), cpu: self.cpu };
+        Some(self.tallies.entry(key).or_insert(Tally::EMPTY))
+    }
+
+    fn cause(&mut self, key: &CauseKey, command: &[u8; COMMAND_BYTES]) -> Option<&mut CauseTally> {
+        let key = CauseKey { owner: self.known(key.owner), ..*key };
+        Some(self.causes.entry(key).or_insert(CauseTally { command: *command, ..CauseTally::EMPTY }))
+    }
+
+    fn add(counter: &mut u64, number: u64) {
+        // Wrapping: a write that failed after it was credited is taken back.
+        *counter = counter.wrapping_add(number);
+    }
+}
+
+/// Adds a tally to a sum.
+pub(super) fn add(sum: &mut Tally, tally: &Tally) {
+    for (sum, slot) in sum.slots.iter_mut().zip(&tally.slots) {
+        sum.written += slot.written;
+        sum.skipped += slot.skipped;
+        sum.failed += slot.failed;
+        sum.deferred += slot.deferred;
+        sum.performed += slot.performed;
+    }
+    sum.windows.words_mut().iter_mut().zip(tally.windows.words()).for_each(|(sum, word)| *sum += word);
+    sum.exits += tally.exits;
+    sum.userspace_exits += tally.userspace_exits;
+}
+
+fn subtract(tally: &mut Tally, before: &Tally) {
+    for (slot, before) in tally.slots.iter_mut().zip(&before.slots) {
+        *slot = SlotTally {
+            // The one counter that can go back: a write shown before that then turned out to have failed.
+            written: slot.written.saturating_sub(before.written),
+            skipped: slot.skipped - before.skipped,
+            failed: slot.failed - before.failed,
+            deferred: slot.deferred - before.deferred,
+            performed: slot.performed - before.performed,
+        };
+    }
+    subtract_words(tally.windows.words_mut(), before.windows.words());
+    tally.exits -= before.exits;
+    tally.userspace_exits -= before.userspace_exits;
+}
+
+fn subtract_reasons(bank: &mut ReasonCounters, before: &ReasonCounters) {
+    subtract_words(&mut bank.common, &before.common);
+    bank.rare.iter_mut().zip(&before.rare).for_each(|(rare, before)| rare.exits -= before.exits);
+    bank.unlisted -= before.unlisted;
+    bank.unread -= before.unread;
+}
+
+fn subtract_words(words: &mut [u64], before: &[u64]) {
+    words.iter_mut().zip(before).for_each(|(word, before)| *word = word.saturating_sub(*before));
+}

@@ -1,0 +1,146 @@
+//! Rows by vCPU, VM, cause and exit reason.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use shared_msr_common::{
+    Tally,
+    cause::{DROP, FOREIGN, UNKNOWN},
+    owner::{NOBODY, UNKNOWN_ID},
+};
+
+use super::{
+    Ledger, books,
+    facts::{Cause, Depth, Measures, Payer, Reason},
+};
+use crate::sample::owners::{command, tgid, tid};
+
+/// One vCPU, told by its thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VcpuRow {
+    /// The VM, by its process.
+    pub vm: u32,
+    /// The thread.
+    pub tid: u32,
+    /// KVM's number of it; none where no exit was seen, or where it cannot be read.
+    pub vcpu: Option<u64>,
+    /// The thread's name.
+    pub command: String,
+    /// Whether the thread has ended.
+    pub ended: bool,
+    /// What it is credited with.
+    pub tally: Tally,
+}
+
+/// One VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmRow {
+    /// Its process.
+    pub vm: u32,
+    /// Its name, by the VMM's command line.
+    pub name: Option<String>,
+    /// The process' own name.
+    pub command: Option<String>,
+    /// How many threads of it ran vCPUs.
+    pub vcpus: u64,
+    /// What these are credited with.
+    pub tally: Tally,
+}
+
+/// Closes of one cause.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CauseRow {
+    /// Why.
+    pub cause: Cause,
+    /// Who paid, where that is another one than the vCPU's own process.
+    pub payer: Option<Payer>,
+    /// The numbers.
+    pub measures: Measures,
+}
+
+/// Exits of one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReasonRow {
+    /// As KVM's tracepoint has it; none for exits whose reason is not known.
+    pub reason: Reason,
+    /// Over all CPUs.
+    pub exits: u64,
+    /// Of these, per slot that was dirty; none where that is not known of each.
+    pub deferred: Option<u64>,
+}
+
+impl Ledger {
+    /// All threads that ran a vCPU, or set MSRs of one.
+    pub fn vcpus(&self) -> Vec<VcpuRow> {
+        let row = |(task, vcpu): (&u64, &shared_msr_common::Vcpu)| VcpuRow {
+            vm: tgid(*task),
+            tid: tid(*task),
+            vcpu: (vcpu.id != UNKNOWN_ID).then_some(vcpu.id),
+            command: command(&vcpu.command),
+            ended: vcpu.exited != 0,
+            tally: self.owners.of(*task),
+        };
+        self.owners.vcpus.iter().map(row).collect()
+    }
+
+    /// All VMs.
+    pub fn vms(&self) -> Vec<VmRow> {
+        let mut vms: BTreeMap<u32, VmRow> = BTreeMap::new();
+        for vcpu in self.vcpus() {
+            let row = vms.entry(vcpu.vm).or_insert_with(|| {
+                let known = self.owners.vms.get(&vcpu.vm).cloned().unwrap_or_default();
+                VmRow { vm: vcpu.vm, name: known.name, command: known.command, vcpus: 0, tally: Tally::EMPTY }
+            });
+            row.vcpus += 1;
+            books::add(&mut row.tally, &vcpu.tally);
+        }
+        vms.into_values().collect()
+    }
+
+    /// What is nobody's.
+    pub fn unattributed(&self) -> Tally {
+        self.owners.of(NOBODY)
+    }
+
+    /// Why windows closed, most first.
+    pub fn causes(&self) -> Vec<CauseRow> {
+        let mut sums: BTreeMap<(Cause, Option<Payer>), Measures> = BTreeMap::new();
+        for fact in self.facts(Depth { by_cause: true, by_reason: false }) {
+            let Some(cause) = fact.cause else { continue };
+            let payer = fact.payer.filter(|_| matches!(cause.0, FOREIGN | DROP | UNKNOWN));
+            sums.entry((cause, payer)).or_default().add(&fact.measures);
+        }
+        let row = |((cause, payer), measures)| CauseRow { cause, payer, measures };
+        let mut rows: Vec<CauseRow> = sums.into_iter().map(row).collect();
+        rows.sort_by_key(|row| Reverse(row.measures.closes));
+        rows
+    }
+
+    /// Why exits happened, most first; none where that was not counted.
+    pub fn reasons(&self) -> Option<Vec<ReasonRow>> {
+        self.owners.banks.as_ref()?;
+        let mut sums: BTreeMap<Reason, (u64, Option<u64>)> = BTreeMap::new();
+        for (key, reason, exits) in self.exits_by_reason() {
+            let slots = self.dirty_of(&key).map(|dirty| u64::from(dirty.count_ones()));
+            add(sums.entry(reason).or_insert((0, Some(0))), exits, slots);
+        }
+        for (_, reason, exits) in self.stray_exits_by_reason() {
+            add(sums.entry(reason).or_insert((0, Some(0))), exits, None);
+        }
+        let row = |(reason, (exits, deferred))| ReasonRow { reason, exits, deferred };
+        let mut rows: Vec<ReasonRow> = sums.into_iter().map(row).collect();
+        rows.sort_by_key(|row| Reverse(row.exits));
+        Some(rows)
+    }
+
+    /// What was counted per window, over all owners.
+    pub fn windows(&self) -> shared_msr_common::WindowTally {
+        let mut sum = Tally::EMPTY;
+        self.owners.tallies.values().for_each(|tally| books::add(&mut sum, tally));
+        sum.windows
+    }
+}
+
+fn add((exits, deferred): &mut (u64, Option<u64>), number: u64, slots: Option<u64>) {
+    *exits += number;
+    *deferred = deferred.zip(slots).map(|(deferred, slots)| deferred + number * slots);
+}

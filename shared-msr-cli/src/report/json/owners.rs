@@ -1,0 +1,338 @@
+//! The parts that say who: VMs, vCPUs, causes, payers; and the distributions.
+
+use serde::Serialize;
+use shared_msr_common::{Tally, WindowTally, accounting::Watched};
+
+use super::super::{Report, labels};
+use crate::{
+    ledger::{
+        Ledger,
+        distribution::{Bucket, buckets, percentile, total},
+        facts::{Measures, Payer},
+        rows::{CauseRow, VcpuRow, VmRow},
+        savings::Saving,
+    },
+    probe::probes::Sight,
+};
+
+/// The counters of an owner. Null is what the hooks in use cannot tell.
+#[derive(Serialize)]
+pub(super) struct Numbers {
+    exits: u64,
+    userspace_exits: u64,
+    windows_opened: Option<u64>,
+    windows_closed: Option<u64>,
+    clean_closes: Option<u64>,
+    set_written: Option<u64>,
+    set_skipped: Option<u64>,
+    set_failed: Option<u64>,
+    deferred: Option<u64>,
+    performed: Option<u64>,
+    avoided: Option<i64>,
+}
+
+impl Numbers {
+    pub(super) fn of(tally: &Tally, ledger: &Ledger) -> Self {
+        let told = |number: u64| matches!(ledger.sight, Sight::Split(_)).then_some(number);
+        let sum = |count: fn(&shared_msr_common::SlotTally) -> u64| tally.slots.iter().map(count).sum::<u64>();
+        let (deferred, performed) = (sum(|slot| slot.deferred), sum(|slot| slot.performed));
+        Self {
+            exits: tally.exits,
+            userspace_exits: tally.userspace_exits,
+            windows_opened: told(tally.windows.opened),
+            windows_closed: told(tally.windows.closed),
+            clean_closes: told(tally.windows.clean),
+            set_written: told(sum(|slot| slot.written)),
+            set_skipped: told(sum(|slot| slot.skipped)).filter(|_| ledger.sight == Sight::Split(Watched::Calls)),
+            set_failed: told(sum(|slot| slot.failed)),
+            deferred: told(deferred),
+            performed: told(performed),
+            avoided: told(0).map(|_| deferred.cast_signed() - performed.cast_signed()),
+        }
+    }
+}
+
+/// What a VM's or vCPU's row has of one MSR.
+#[derive(Serialize)]
+pub(super) struct OfMsr {
+    name: String,
+    #[serde(flatten)]
+    slot: SlotNumbers,
+}
+
+#[derive(Serialize)]
+struct SlotNumbers {
+    set_written: Option<u64>,
+    set_skipped: Option<u64>,
+    set_failed: Option<u64>,
+    deferred: Option<u64>,
+    performed: Option<u64>,
+}
+
+fn of_msrs(tally: &Tally, ledger: &Ledger) -> Vec<OfMsr> {
+    let told = |number: u64| matches!(ledger.sight, Sight::Split(_)).then_some(number);
+    let rows = ledger.msrs.iter().zip(&tally.slots);
+    let rows = rows.filter(|(_, slot)| **slot != shared_msr_common::SlotTally::EMPTY);
+    let row = |(msr, slot): (&crate::ledger::MsrRow, &shared_msr_common::SlotTally)| OfMsr {
+        name: msr.slot.name.clone(),
+        slot: SlotNumbers {
+            set_written: told(slot.written),
+            set_skipped: told(slot.skipped).filter(|_| ledger.sight == Sight::Split(Watched::Calls)),
+            set_failed: told(slot.failed),
+            deferred: told(slot.deferred),
+            performed: told(slot.performed),
+        },
+    };
+    rows.map(row).collect()
+}
+
+/// A distribution: percentiles as the largest number of the bucket that holds them, and all buckets that are not empty.
+#[derive(Serialize)]
+pub(super) struct Distribution {
+    count: u64,
+    p50: Option<u64>,
+    p90: Option<u64>,
+    p99: Option<u64>,
+    buckets: Vec<BucketPart>,
+}
+
+#[derive(Serialize)]
+struct BucketPart {
+    from: u64,
+    /// None for the last bucket, which has no end.
+    to: Option<u64>,
+    count: u64,
+}
+
+impl Distribution {
+    fn of(counts: &[u64]) -> Self {
+        let at = |percent| percentile(counts, percent).and_then(|bucket| bucket.to);
+        let part = |Bucket { from, to, count }| BucketPart { from, to, count };
+        Self {
+            count: total(counts),
+            p50: at(50),
+            p90: at(90),
+            p99: at(99),
+            buckets: buckets(counts).into_iter().map(part).collect(),
+        }
+    }
+}
+
+/// The distributions of an owner's windows. Null is what the hooks in use cannot tell.
+#[derive(Serialize)]
+pub(super) struct Distributions {
+    exits_per_window: Option<Distribution>,
+    window_age_ns: Option<Distribution>,
+    restore_cost_ns: Option<Distribution>,
+    windows_unmeasured: Option<u64>,
+}
+
+impl Distributions {
+    pub(super) fn of(windows: &WindowTally, ledger: &Ledger) -> Self {
+        let split = matches!(ledger.sight, Sight::Split(_));
+        let told = |counts: &[u64]| split.then(|| Distribution::of(counts));
+        Self {
+            exits_per_window: told(&windows.exits_per_window),
+            window_age_ns: told(&windows.age),
+            restore_cost_ns: ledger.timed.then(|| Distribution::of(&windows.restore_cost)),
+            windows_unmeasured: split.then_some(windows.unmeasured),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct VmPart {
+    vm: u32,
+    name: Option<String>,
+    command: Option<String>,
+    vcpus: u64,
+    #[serde(flatten)]
+    numbers: Numbers,
+    msrs: Vec<OfMsr>,
+    distributions: Distributions,
+}
+
+pub(super) fn vms(report: &Report<'_>) -> Vec<VmPart> {
+    let part = |row: VmRow| VmPart {
+        vm: row.vm,
+        numbers: Numbers::of(&row.tally, report.ledger),
+        msrs: of_msrs(&row.tally, report.ledger),
+        distributions: Distributions::of(&row.tally.windows, report.ledger),
+        name: row.name,
+        command: row.command,
+        vcpus: row.vcpus,
+    };
+    report.ledger.vms().into_iter().filter(|row| report.filter.takes_vm(row)).map(part).collect()
+}
+
+#[derive(Serialize)]
+pub(super) struct VcpuPart {
+    vm: u32,
+    name: Option<String>,
+    vcpu: Option<u64>,
+    tid: u32,
+    command: String,
+    ended: bool,
+    #[serde(flatten)]
+    numbers: Numbers,
+    msrs: Vec<OfMsr>,
+    distributions: Distributions,
+}
+
+pub(super) fn vcpus(report: &Report<'_>) -> Vec<VcpuPart> {
+    let name = |vm: u32| report.ledger.owners.vms.get(&vm).and_then(|vm| vm.name.clone());
+    let part = |row: VcpuRow| VcpuPart {
+        vm: row.vm,
+        name: name(row.vm),
+        vcpu: row.vcpu,
+        tid: row.tid,
+        numbers: Numbers::of(&row.tally, report.ledger),
+        msrs: of_msrs(&row.tally, report.ledger),
+        distributions: Distributions::of(&row.tally.windows, report.ledger),
+        command: row.command,
+        ended: row.ended,
+    };
+    report.ledger.vcpus().into_iter().filter(|row| report.filter.takes_vcpu(row, report.ledger)).map(part).collect()
+}
+
+/// How full the map of vCPUs is.
+#[derive(Serialize)]
+pub(super) struct MapPart {
+    used: u64,
+    most: u64,
+    given_back: u64,
+}
+
+impl MapPart {
+    pub(super) fn of(ledger: &Ledger) -> Self {
+        let usage = ledger.owners.usage;
+        Self { used: usage.used, most: usage.most, given_back: usage.given_back }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct CausePart {
+    cause: &'static str,
+    /// KVM_EXIT_* without its prefix, an errno's name, or "other-call".
+    reason: Option<String>,
+    payer: Option<PayerPart>,
+    closes: u64,
+    clean_closes: u64,
+    performed: u64,
+}
+
+#[derive(Serialize)]
+struct PayerPart {
+    /// None for those that found no row of their own.
+    tgid: Option<u32>,
+    command: Option<String>,
+}
+
+impl From<Payer> for PayerPart {
+    fn from(payer: Payer) -> Self {
+        let command = Some(payer.command).filter(|command| !command.is_empty());
+        Self { tgid: (payer.tgid != 0).then_some(payer.tgid), command }
+    }
+}
+
+pub(super) fn causes(report: &Report<'_>) -> Vec<CausePart> {
+    let part = |row: CauseRow| CausePart {
+        cause: labels::cause(row.cause.0),
+        reason: labels::cause_reason(row.cause),
+        payer: row.payer.map(PayerPart::from),
+        closes: row.measures.closes,
+        clean_closes: row.measures.clean_closes,
+        performed: row.measures.performed,
+    };
+    report.ledger.causes().into_iter().map(part).collect()
+}
+
+/// Savings, each under the name of what it is compared with.
+#[derive(Serialize)]
+pub(super) struct SavingsPart {
+    eager: SavingPart,
+    preemption: Option<SavingPart>,
+    /// Measured on this host; null without timing.
+    restore_ns: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct SavingPart {
+    wrmsrs: i64,
+    ns: Option<i64>,
+}
+
+impl From<Saving> for SavingPart {
+    fn from(saving: Saving) -> Self {
+        Self { wrmsrs: saving.wrmsrs, ns: saving.nanoseconds }
+    }
+}
+
+pub(super) fn savings(ledger: &Ledger) -> Option<SavingsPart> {
+    let savings = ledger.savings()?;
+    Some(SavingsPart {
+        eager: savings.eager.into(),
+        preemption: savings.preemption.map(SavingPart::from),
+        restore_ns: savings.restore_ns,
+    })
+}
+
+/// What the filters keep out of `vms`, `vcpus`, `cpus` and `msrs`: so many rows, with these sums.
+#[derive(Serialize)]
+pub(super) struct FilteredOut {
+    vms: OutPart,
+    vcpus: OutPart,
+    cpus: OutPart,
+    msrs: OutPart,
+}
+
+#[derive(Default, Serialize)]
+struct OutPart {
+    rows: u64,
+    exits: u64,
+    deferred: u64,
+    performed: u64,
+}
+
+impl OutPart {
+    fn add(&mut self, measures: &Measures) {
+        self.rows += 1;
+        self.exits += measures.exits;
+        self.deferred += measures.deferred;
+        self.performed += measures.performed;
+    }
+}
+
+impl FilteredOut {
+    pub(super) fn of(report: &Report<'_>) -> Option<Self> {
+        let (filter, ledger) = (report.filter, report.ledger);
+        if filter.is_open() {
+            return None;
+        }
+        let measures = |tally: &Tally| {
+            let sum = |count: fn(&shared_msr_common::SlotTally) -> u64| tally.slots.iter().map(count).sum::<u64>();
+            let (deferred, performed) = (sum(|slot| slot.deferred), sum(|slot| slot.performed));
+            Measures { exits: tally.exits, deferred, performed, ..Measures::default() }
+        };
+        let mut out = Self { vms: OutPart::default(), vcpus: OutPart::default(), cpus: OutPart::default(), msrs: OutPart::default() };
+        for row in ledger.vms().iter().filter(|row| !filter.takes_vm(row)) {
+            out.vms.add(&measures(&row.tally));
+        }
+        for row in ledger.vcpus().iter().filter(|row| !filter.takes_vcpu(row, ledger)) {
+            out.vcpus.add(&measures(&row.tally));
+        }
+        let counts = |counts: &crate::ledger::Counts, exits| Measures {
+            exits,
+            deferred: counts.deferred.unwrap_or(0),
+            performed: counts.performed.unwrap_or(0),
+            ..Measures::default()
+        };
+        for row in ledger.cpus.iter().filter(|row| !filter.takes_cpu(row.cpu)) {
+            out.cpus.add(&counts(&row.counts, row.events.exits));
+        }
+        for row in ledger.msrs.iter().filter(|row| !filter.takes_msr(&row.slot)) {
+            out.msrs.add(&counts(&row.counts, 0));
+        }
+        Some(out)
+    }
+}
