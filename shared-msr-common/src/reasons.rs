@@ -66,7 +66,8 @@ impl ReasonCounters {
     #[inline(always)]
     pub fn count(&mut self, reason: u32) {
         if let Some(place) = place_of(reason) {
-            self.common[place & (COMMON_REASONS - 1)] += 1;
+            // Hidden from the compiler, which would take the mask away again.
+            self.common[core::hint::black_box(place) & (COMMON_REASONS - 1)] += 1;
             return;
         }
         for rare in &mut self.rare {

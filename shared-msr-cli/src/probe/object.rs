@@ -167,7 +167,6 @@ pub(super) fn refused_with(what: &str, error: &dyn std::error::Error, log: &str)
 
 /// The verifier's log runs to thousands of lines; its last line of substance says what it objects to.
 fn substance(text: &str) -> String {
-    if text.len() > 300 { let l: Vec<&str> = text.lines().collect(); eprintln!("DEBUG {}", l[l.len().saturating_sub(60)..].join("\n")); }
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let Some(first) = lines.next() else { return String::new() };
     let objection = lines.rfind(|line| !line.starts_with("processed") && !line.starts_with("Verifier output"));
