@@ -1,6 +1,9 @@
 //! Why windows close, and who pays.
 
-use crate::{MAX_SLOTS, owner::{COMMAND_BYTES, Task}};
+use crate::{
+    MAX_SLOTS,
+    owner::{COMMAND_BYTES, Task},
+};
 
 /// The owner's thread went back to its VMM; the code is `run->exit_reason`, KVM_EXIT_*.
 pub const USERSPACE_EXIT: u32 = 1;

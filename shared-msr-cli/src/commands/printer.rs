@@ -134,10 +134,5 @@ impl<'a> Printer<'a> {
 /// What the command line says of rows.
 pub(super) fn filter(arguments: &FilterArguments) -> Filter {
     let list = |list: &Option<crate::cli::CpuList>| list.as_ref().map(|list| list.0.clone()).unwrap_or_default();
-    Filter {
-        vms: arguments.vm.clone(),
-        vcpus: list(&arguments.vcpu),
-        cpus: list(&arguments.cpu),
-        msrs: arguments.msr.clone(),
-    }
+    Filter { vms: arguments.vm.clone(), vcpus: list(&arguments.vcpu), cpus: list(&arguments.cpu), msrs: arguments.msr.clone() }
 }

@@ -83,7 +83,9 @@ fn options(arguments: &ReportArguments) -> Options {
         kernel_log: arguments.kernel_log,
         verify: arguments.verify,
         by_reason: arguments.by.contains(&By::Reason),
-        by_cpu: arguments.filter.cpu.is_some() || (arguments.by.contains(&By::Cpu) && arguments.by.len() > 1) || arguments.by == [By::Cpu],
+        by_cpu: arguments.filter.cpu.is_some()
+            || (arguments.by.contains(&By::Cpu) && arguments.by.len() > 1)
+            || arguments.by == [By::Cpu],
         timing: arguments.timing,
         tracing: false,
         max_vcpus: arguments.max_vcpus,

@@ -51,10 +51,9 @@ mod tests {
 
     #[test]
     fn on_a_kernel_since_5_16_the_vcpu_comes_first() {
-        for bytes in [
-            &include_bytes!("../../tests/data/kernels/6.1/kvm.btf")[..],
-            include_bytes!("../../tests/data/kernels/7.3/kvm.btf"),
-        ] {
+        for bytes in
+            [&include_bytes!("../../tests/data/kernels/6.1/kvm.btf")[..], include_bytes!("../../tests/data/kernels/7.3/kvm.btf")]
+        {
             assert!(VcpuFacts::from_btf(&Btf::from_bytes(bytes).unwrap()).is_first_argument);
         }
     }

@@ -35,7 +35,7 @@ pub struct OwnerBooks {
 
 impl OwnerBooks {
     /// From the rows as they were read.
-    pub(super) fn open(owners: &Owners) -> Self {
+    pub fn open(owners: &Owners) -> Self {
         let mut books = Self {
             vcpus: owners.vcpus.clone(),
             vms: owners.vms.clone(),

@@ -15,7 +15,8 @@ pub struct Bucket {
 
 /// The buckets that are not empty, in ascending order.
 pub fn buckets(counts: &[u64]) -> Vec<Bucket> {
-    let bucket = |(position, count): (usize, &u64)| Bucket { from: bucket_start(position), to: end(counts, position), count: *count };
+    let bucket =
+        |(position, count): (usize, &u64)| Bucket { from: bucket_start(position), to: end(counts, position), count: *count };
     counts.iter().enumerate().filter(|(_, count)| **count != 0).map(bucket).collect()
 }
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use shared_msr_common::{CpuState, accounting::Watched};
+use shared_msr_common::{CpuState, WindowTally, accounting::Watched};
 
 use super::{Events, Ledger};
 use crate::{
     kernel::{structure::tests::structure, tables::Slot},
     probe::probes::Sight,
-    sample::{CpuSample, Snapshot},
+    sample::{CpuSample, Snapshot, owners::Owners},
 };
 
 fn list() -> Vec<Slot> {
@@ -24,9 +24,10 @@ fn settle_as(sample: CpuSample, sight: Sight, checked: bool) -> Ledger {
         cpus: vec![sample],
         duration: Duration::from_secs(1),
         skipped_runs: None,
-        reasons: None,
+        owners: Owners { still: true, ..Owners::default() },
         sight,
         checked,
+        timed: false,
         moved: false,
     };
     Ledger::settle(&snapshot, &list())
@@ -36,10 +37,13 @@ fn sample(state: CpuState, registered: u8, host: u64, curr: u64) -> CpuSample {
     CpuSample { cpu: 0, state, structure: Some(structure(registered, host, curr)), torn: false }
 }
 
+/// A window that was opened and closed, and of which it was not seen when.
+const ONE_WINDOW: WindowTally = WindowTally { opened: 1, closed: 1, unmeasured: 1, ..WindowTally::EMPTY };
+
 /// One window: opened, 10 exits accounted, still open, 5 more exits.
 fn open_window() -> CpuState {
-    let mut state =
-        CpuState { known: 1, registered: 1, dirty: 1, windows_opened: 1, exits: 15, settled_exits: 10, ..CpuState::EMPTY };
+    let windows = WindowTally { opened: 1, ..WindowTally::EMPTY };
+    let mut state = CpuState { known: 1, registered: 1, dirty: 1, windows, exits: 15, settled_exits: 10, ..CpuState::EMPTY };
     state.slots[0].written = 1;
     state.slots[0].made_dirty = 1;
     state.slots[0].deferred = 10;
@@ -91,7 +95,7 @@ fn a_last_write_that_left_no_trace_has_failed() {
 
 #[test]
 fn a_window_that_closes_without_an_exit_makes_avoided_negative() {
-    let mut state = CpuState { known: 1, windows_opened: 1, windows_closed: 1, ..CpuState::EMPTY };
+    let mut state = CpuState { known: 1, windows: ONE_WINDOW, ..CpuState::EMPTY };
     state.slots[0].written = 1;
     state.slots[0].made_dirty = 1;
     state.slots[0].performed = 1;
@@ -105,13 +109,13 @@ fn a_missed_close_breaks_the_invariants_and_is_counted() {
     let ledger = settle(sample(open_window(), 0, 0, 0));
     assert_eq!(ledger.lost.unseen_changes, 1);
     let mut state = open_window();
-    state.windows_opened = 2;
+    state.windows.opened = 2;
     assert!(!settle(sample(state, 1, 0, 0xabc)).reconciled());
 }
 
 #[test]
 fn a_restore_that_nobody_wrote_for_breaks_the_invariants() {
-    let mut state = CpuState { known: 1, windows_opened: 1, windows_closed: 1, ..CpuState::EMPTY };
+    let mut state = CpuState { known: 1, windows: ONE_WINDOW, ..CpuState::EMPTY };
     state.slots[0].performed = 1;
     let ledger = settle(sample(state, 0, 0, 0));
     assert!(!ledger.reconciled());
@@ -120,7 +124,7 @@ fn a_restore_that_nobody_wrote_for_breaks_the_invariants() {
 
 /// One window, opened and closed, and what the check saw of it.
 fn closed_window(wrmsrs: u64) -> CpuSample {
-    let mut state = CpuState { known: 1, windows_opened: 1, windows_closed: 1, exits: 3, ..CpuState::EMPTY };
+    let mut state = CpuState { known: 1, windows: ONE_WINDOW, exits: 3, ..CpuState::EMPTY };
     state.slots[0].written = 1;
     state.slots[0].made_dirty = 1;
     state.slots[0].performed = 1;
@@ -183,4 +187,32 @@ fn a_fault_that_the_kernels_record_does_not_know_is_not_reconciled() {
     sample.state.slots[0].wrmsrs = 2;
     sample.state.slots[0].wrmsrs_failed = 1;
     assert!(settle_as(sample, Sight::Split(Watched::Calls), true).reconciled());
+}
+
+#[test]
+fn what_nobody_is_known_for_is_nobodys_and_still_in_the_sums() {
+    let ledger = settle(closed_window(0));
+    let nobodys = ledger.unattributed();
+    assert_eq!((nobodys.exits, nobodys.windows.closed, nobodys.slots[0].performed), (3, 1, 1));
+    assert!(ledger.vcpus().is_empty() && ledger.reconciled(), "{:?}", ledger.violations);
+}
+
+#[test]
+fn rows_that_do_not_add_up_to_the_cpus_counts_are_a_violation() {
+    let mut state = closed_window(0).state;
+    // Credited, but in no row.
+    state.credited.exits = 2;
+    let sample = |still| Snapshot {
+        cpus: vec![sample(state, 0, 0, 0)],
+        duration: Duration::from_secs(1),
+        skipped_runs: None,
+        owners: Owners { still, ..Owners::default() },
+        sight: Sight::Split(Watched::Calls),
+        checked: false,
+        timed: false,
+        moved: false,
+    };
+    let found = Ledger::settle(&sample(true), &list()).violations;
+    assert_eq!(found, ["exits: 1 over all owners, but 3 over all CPUs"]);
+    assert!(Ledger::settle(&sample(false), &list()).reconciled(), "while rows change they cannot be compared");
 }

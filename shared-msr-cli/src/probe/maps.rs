@@ -88,12 +88,7 @@ impl Maps {
 
     /// All rows, each at a moment of its own.
     pub fn rows(&self) -> Result<Rows, Obstacle> {
-        Ok(Rows {
-            vcpus: all(&self.vcpus)?,
-            tallies: all(&self.tallies)?,
-            causes: all(&self.causes)?,
-            banks: all(&self.banks)?,
-        })
+        Ok(Rows { vcpus: all(&self.vcpus)?, tallies: all(&self.tallies)?, causes: all(&self.causes)?, banks: all(&self.banks)? })
     }
 
     /// One bank.

@@ -229,8 +229,7 @@ impl Rows {
             // No number has all of these; each then stands in the rows of what it has.
             columns = Column::ALL.into_iter().filter(|column| by.iter().any(|by| column.has(*by))).collect();
         }
-        let depth =
-            Depth { by_reason: by.contains(&By::Reason), by_cause: by.contains(&By::Cause) || by.contains(&By::Payer) };
+        let depth = Depth { by_reason: by.contains(&By::Reason), by_cause: by.contains(&By::Cause) || by.contains(&By::Payer) };
         let mut sums: BTreeMap<Key, (Measures, Vec<Value>, bool)> = BTreeMap::new();
         let mut out: BTreeMap<Key, Measures> = BTreeMap::new();
         let mut total = Measures::default();
@@ -263,14 +262,7 @@ impl Rows {
             }
         }
         let rest = rows.split_off(choice.top.unwrap_or(rows.len()).min(rows.len()));
-        Self {
-            by,
-            columns,
-            rows,
-            rest: summed(rest.iter().map(|row| &row.measures)),
-            filtered_out: summed(out.values()),
-            total,
-        }
+        Self { by, columns, rows, rest: summed(rest.iter().map(|row| &row.measures)), filtered_out: summed(out.values()), total }
     }
 }
 
@@ -309,9 +301,10 @@ fn cell(by: By, fact: &Fact, report: &Report<'_>) -> (SortKey, Cell) {
     let unattributed = || text("unattributed".to_owned(), json!("unattributed"), SortKey::Nothing);
     match by {
         By::Total => nothing(),
-        By::Msr => fact.msr.and_then(|msr| ledger.msrs.get(msr)).map_or_else(nothing, |row| {
-            text(row.slot.name.clone(), json!(row.slot.name), SortKey::Number(row.slot.slot as u64))
-        }),
+        By::Msr => fact
+            .msr
+            .and_then(|msr| ledger.msrs.get(msr))
+            .map_or_else(nothing, |row| text(row.slot.name.clone(), json!(row.slot.name), SortKey::Number(row.slot.slot as u64))),
         By::Cpu => fact.cpu.map_or_else(nothing, |cpu| text(cpu.to_string(), json!(cpu), SortKey::Number(cpu.into()))),
         By::Vm if fact.owner == NOBODY => unattributed(),
         By::Vm => {

@@ -26,7 +26,8 @@ pub fn rows(report: &Report<'_>, seconds: Option<f64>) -> String {
     }
     for (name, sum) in [("(rest)", &rows.rest), ("(filtered out)", &rows.filtered_out)] {
         if let Some((_, measures)) = sum {
-            let cells = rows.by.iter().enumerate().map(|(position, _)| if position == 0 { name.to_owned() } else { String::new() });
+            let cells =
+                rows.by.iter().enumerate().map(|(position, _)| if position == 0 { name.to_owned() } else { String::new() });
             text += &line(time().into_iter().chain(cells).chain(numbers(measures)));
         }
     }

@@ -72,7 +72,10 @@ fn savings(ledger: &Ledger) -> String {
         format!("{} WRMSRs{}", grouped_signed(saving.wrmsrs), saving.nanoseconds.map(time).unwrap_or_default())
     };
     let preemption = savings.preemption.map(|preemption| {
-        format!("; with one that switches whenever a vCPU leaves its CPU, as before Linux 2.6.33 (preemption): {}", saving(preemption))
+        format!(
+            "; with one that switches whenever a vCPU leaves its CPU, as before Linux 2.6.33 (preemption): {}",
+            saving(preemption)
+        )
     });
     format!(
         "Saved, compared with a KVM that restores at every exit and loads at every entry (eager, an upper bound): {}{}.\n",

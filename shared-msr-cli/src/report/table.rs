@@ -58,7 +58,9 @@ pub fn warnings(report: &Report<'_>) -> String {
 /// The rows that were asked for.
 pub fn body(report: &Report<'_>, style: Style) -> String {
     match report.choice.by.as_slice() {
-        by @ ([By::Msr | By::Total] | []) if report.filter.is_open() && report.choice.sort.is_none() && report.choice.top.is_none() => {
+        by @ ([By::Msr | By::Total] | [])
+            if report.filter.is_open() && report.choice.sort.is_none() && report.choice.top.is_none() =>
+        {
             let ledger = report.ledger;
             rows(report, by == [By::Msr], style) + &never_loaded(ledger) + &legend(ledger)
         }
@@ -159,4 +161,3 @@ fn legend(ledger: &Ledger) -> String {
         (Sight::Split(_), false) => LEGEND.to_owned(),
     }
 }
-

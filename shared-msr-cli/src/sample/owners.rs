@@ -136,11 +136,8 @@ impl Archive {
         let rows = probes.maps().rows()?;
         self.name(&rows);
         let mut owners = Owners { vms: self.vms.clone(), by_cpu: probes.options.by_cpu, ..self.gone.clone() };
-        owners.usage = Usage {
-            used: rows.vcpus.len() as u64,
-            most: u64::from(probes.options.max_vcpus),
-            given_back: self.given_back,
-        };
+        owners.usage =
+            Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
         owners.vcpus.extend(rows.vcpus);
         for (key, tally) in &rows.tallies {
             add(owners.tallies.entry(*key).or_insert(Tally::EMPTY), tally);

@@ -152,9 +152,7 @@ impl CpuState {
             }
             let before = self.slot_owners[slot];
             if before != owner && (all || before == NOBODY) {
-                if before != NOBODY {
-                    self.credit_slot(books, slot);
-                }
+                self.credit_slot(books, slot);
                 self.slot_owners[slot] = owner;
             }
         }

@@ -314,7 +314,8 @@ impl FilteredOut {
             let (deferred, performed) = (sum(|slot| slot.deferred), sum(|slot| slot.performed));
             Measures { exits: tally.exits, deferred, performed, ..Measures::default() }
         };
-        let mut out = Self { vms: OutPart::default(), vcpus: OutPart::default(), cpus: OutPart::default(), msrs: OutPart::default() };
+        let mut out =
+            Self { vms: OutPart::default(), vcpus: OutPart::default(), cpus: OutPart::default(), msrs: OutPart::default() };
         for row in ledger.vms().iter().filter(|row| !filter.takes_vm(row)) {
             out.vms.add(&measures(&row.tally));
         }
