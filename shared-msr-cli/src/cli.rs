@@ -182,6 +182,15 @@ pub struct GuestArguments {
     /// Exits to user space by HLT, after the OUTs
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub hlts: u64,
+    /// Exits to user space by writing to memory that is not there, after the HLTs
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub mmios: u64,
+    /// KVM_RUN calls that a signal ends before the guest is entered, after all exits above
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "spin")]
+    pub interrupts: u64,
+    /// End the guest by a triple fault, after all else
+    #[arg(long, conflicts_with = "spin")]
+    pub shutdown: bool,
     /// The guest's TSC_AUX, a number or "host" for the host's own value [default: untouched, 0]
     #[arg(long, value_name = "VALUE")]
     pub tsc_aux: Option<TscAux>,

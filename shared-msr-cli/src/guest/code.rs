@@ -25,6 +25,7 @@ const SPIN_CPUID: u64 = 2;
 //   r10  HLTs still to make
 //   r11  1 if RDTSCP can be used
 //   r14  what to do at the end, SPIN_*
+//   r15  MMIO writes still to make
 // What the program adds:
 //   r12  CPUIDs still to make in this round
 //   r13  CPUIDs made so far
@@ -75,9 +76,17 @@ global_asm!(
     "hlt",
     "dec r10",
     "jmp 5b",
-    // The end. 2^64 CPUIDs are endless enough. Without a wish to spin, the vCPU is not run any more and never gets here;
-    // should it, UD2 without an exception table is a triple fault, which the VMM reports.
+    // The MMIO writes.
     "7:",
+    "test r15, r15",
+    "jz 9f",
+    "mov edi, {mmio}",
+    "mov [rdi], eax",
+    "dec r15",
+    "jmp 7b",
+    // The end. 2^64 CPUIDs are endless enough. Without a wish to spin, the vCPU is run once more only if it is to shut down:
+    // UD2 without an exception table is a triple fault.
+    "9:",
     "mov r12, -1",
     "cmp r14, {spin_cpuid}",
     "je 3b",
@@ -89,6 +98,7 @@ global_asm!(
     "shared_msr_guest_end:",
     ".popsection",
     port = const PORT,
+    mmio = const layout::MMIO,
     spin_quiet = const SPIN_QUIET,
     spin_cpuid = const SPIN_CPUID,
 );
@@ -119,6 +129,7 @@ pub(super) fn start(options: &GuestOptions, has_rdtscp: bool) -> kvm_regs {
         r8: options.outs,
         r9: options.cpuids,
         r10: options.hlts,
+        r15: options.mmios,
         r11: u64::from(has_rdtscp),
         r14: match options.spin {
             None => SPIN_NOT,
@@ -149,8 +160,11 @@ mod tests {
     fn each_exiting_instruction_is_there_once() {
         let count = |code: &[u8]| bytes().windows(code.len()).filter(|window| *window == code).count();
         assert_eq!(count(&[0x0f, 0xa2]), 1, "CPUID");
-        assert_eq!(count(&[0xef]), 1, "OUT DX, EAX");
+        // With the instruction before it: displacements of jumps have that byte, too.
+        assert_eq!(count(&[0xba, PORT as u8, 0, 0, 0, 0xef]), 1, "MOV EDX, PORT; OUT DX, EAX");
         assert_eq!(count(&[0xf4]), 1, "HLT");
+        assert_eq!(count(&[0x89, 0x07]), 1, "MOV [RDI], EAX");
+        assert_eq!(count(&[0x0f, 0x0b]), 1, "UD2");
         assert_eq!(count(&[0x0f, 0x01, 0xf9]), 1, "RDTSCP");
         assert_eq!(count(&[0xf3, 0x90]), 0, "PAUSE");
     }
@@ -171,9 +185,9 @@ mod tests {
 
     #[test]
     fn options_reach_the_registers() {
-        let options = GuestOptions { outs: 1, cpuids: 2, hlts: 3, spin: Some(Spin::Cpuid), ..GuestOptions::default() };
+        let options = GuestOptions { outs: 1, cpuids: 2, hlts: 3, mmios: 4, spin: Some(Spin::Cpuid), ..GuestOptions::default() };
         let regs = start(&options, true);
-        assert_eq!((regs.r8, regs.r9, regs.r10, regs.r11, regs.r14), (1, 2, 3, 1, SPIN_CPUID));
+        assert_eq!((regs.r8, regs.r9, regs.r10, regs.r11, regs.r14, regs.r15), (1, 2, 3, 1, SPIN_CPUID, 4));
         assert_eq!(start(&GuestOptions::default(), false).r11, 0);
         assert_eq!(start(&GuestOptions::default(), false).r14, SPIN_NOT);
     }

@@ -98,6 +98,9 @@ pub enum GuestError {
         /// How many the guest counted.
         counted: u64,
     },
+    /// The signal that was to end a `KVM_RUN` call could not be sent, or was not there afterwards.
+    #[error("a signal to end KVM_RUN could not be sent or taken back: {0}; see the limit on pending signals")]
+    Interrupt(io::Error),
     /// Signals, or the means to wait for them, could not be set up.
     #[error("cannot wait for signals: {0}; see the limits on open files and pending signals")]
     Signals(io::Error),

@@ -2,8 +2,8 @@
 
 use kvm_ioctls::VcpuExit;
 
-use super::code;
 use super::options::GuestOptions;
+use super::{code, layout};
 
 /// Counts the exits and knows which must come next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,12 +14,21 @@ pub(super) struct Exits {
     pub(super) outs: u64,
     /// Those that ended in a HLT.
     pub(super) hlts: u64,
-    /// Those that a signal ended.
+    /// Those that ended in an MMIO write.
+    pub(super) mmios: u64,
+    /// Those that a signal ended which was sent for that.
+    pub(super) interrupts: u64,
+    /// Those that ended in a triple fault.
+    pub(super) shutdowns: u64,
+    /// Those that any other signal ended.
     pub(super) interrupted: u64,
     /// The `TSC_AUX` the guest read, from its first OUT on. None if it cannot read it.
     pub(super) tsc_aux_seen: Option<u32>,
     outs_asked: u64,
     hlts_asked: u64,
+    mmios_asked: u64,
+    interrupts_asked: u64,
+    shutdowns_asked: u64,
     reads_tsc_aux: bool,
     tsc_aux_expected: Option<u32>,
 }
@@ -31,6 +40,10 @@ pub(super) enum Exit {
     Out(u32),
     /// A HLT.
     Hlt,
+    /// An MMIO write of the program.
+    Mmio,
+    /// A triple fault.
+    Shutdown,
     /// A signal.
     Interrupted,
     /// Anything else.
@@ -55,6 +68,8 @@ impl Exit {
                 <[u8; 4]>::try_from(&**data).map_or(Self::Other, |data| Self::Out(u32::from_le_bytes(data)))
             }
             Ok(VcpuExit::Hlt) => Self::Hlt,
+            Ok(VcpuExit::MmioWrite(layout::NOWHERE, _)) => Self::Mmio,
+            Ok(VcpuExit::Shutdown) => Self::Shutdown,
             Ok(VcpuExit::Intr) => Self::Interrupted,
             Err(error) if error.errno() == libc::EINTR => Self::Interrupted,
             _ => Self::Other,
@@ -71,10 +86,16 @@ impl Exits {
             runs: 0,
             outs: 0,
             hlts: 0,
+            mmios: 0,
+            interrupts: 0,
+            shutdowns: 0,
             interrupted: 0,
             tsc_aux_seen: None,
             outs_asked: options.outs,
             hlts_asked: options.hlts,
+            mmios_asked: options.mmios,
+            interrupts_asked: options.interrupts,
+            shutdowns_asked: u64::from(options.shutdown),
             reads_tsc_aux,
             tsc_aux_expected: tsc_aux,
         }
@@ -82,7 +103,22 @@ impl Exits {
 
     /// Whether all were made that were asked for.
     pub(super) fn all_made(&self) -> bool {
-        self.outs == self.outs_asked && self.hlts == self.hlts_asked
+        self.program_done() && self.interrupts == self.interrupts_asked && self.shutdowns == self.shutdowns_asked
+    }
+
+    /// Whether the program has made all exits that it makes while it runs.
+    pub(super) fn program_done(&self) -> bool {
+        self.outs == self.outs_asked && self.hlts == self.hlts_asked && self.mmios == self.mmios_asked
+    }
+
+    /// Whether the next `KVM_RUN` is to be ended by a signal.
+    pub(super) fn interrupt_due(&self) -> bool {
+        self.program_done() && self.interrupts < self.interrupts_asked
+    }
+
+    /// Whether all but the triple fault were made, and that is due.
+    pub(super) fn shutdown_due(&self) -> bool {
+        self.program_done() && self.interrupts == self.interrupts_asked && self.shutdowns < self.shutdowns_asked
     }
 
     /// Counts the end of a `KVM_RUN` call.
@@ -97,6 +133,14 @@ impl Exits {
                 self.hlts += 1;
                 Ok(())
             }
+            Exit::Mmio if self.outs == self.outs_asked && self.hlts == self.hlts_asked && self.mmios < self.mmios_asked => {
+                self.mmios += 1;
+                Ok(())
+            }
+            Exit::Shutdown if self.shutdown_due() => {
+                self.shutdowns += 1;
+                Ok(())
+            }
             Exit::Interrupted => {
                 self.interrupted += 1;
                 Ok(())
@@ -105,12 +149,28 @@ impl Exits {
         }
     }
 
+    /// Counts the end of a `KVM_RUN` call before which a signal was sent to end it.
+    pub(super) fn count_interrupt(&mut self, exit: Exit) -> Result<(), Wrong> {
+        self.runs += 1;
+        if exit != Exit::Interrupted {
+            return Err(Wrong::NotDue);
+        }
+        self.interrupts += 1;
+        Ok(())
+    }
+
     /// What is due, in words.
     pub(super) fn due(&self) -> &'static str {
         if self.outs < self.outs_asked {
             "an OUT"
         } else if self.hlts < self.hlts_asked {
             "a HLT"
+        } else if self.mmios < self.mmios_asked {
+            "an MMIO write"
+        } else if self.interrupt_due() {
+            "an interrupt by a signal"
+        } else if self.shutdown_due() {
+            "a shutdown"
         } else {
             "no exit to user space"
         }
@@ -153,6 +213,20 @@ mod tests {
     }
 
     #[test]
+    fn mmio_writes_interrupts_and_the_shutdown_come_in_this_order() {
+        let options = GuestOptions { outs: 0, mmios: 1, interrupts: 1, shutdown: true, ..GuestOptions::default() };
+        let mut exits = Exits::new(&options, None, true);
+        assert_eq!((exits.clone().count(Exit::Shutdown), exits.due()), (Err(Wrong::NotDue), "an MMIO write"));
+        assert_eq!(exits.count(Exit::Mmio), Ok(()));
+        assert!(exits.interrupt_due() && !exits.shutdown_due());
+        assert_eq!(exits.clone().count_interrupt(Exit::Hlt), Err(Wrong::NotDue));
+        assert_eq!(exits.count_interrupt(Exit::Interrupted), Ok(()));
+        assert!(exits.shutdown_due() && !exits.all_made());
+        assert_eq!(exits.count(Exit::Shutdown), Ok(()));
+        assert_eq!((exits.all_made(), exits.runs, exits.interrupted), (true, 3, 0));
+    }
+
+    #[test]
     fn a_hlt_before_the_last_out_is_wrong() {
         let mut exits = exits(2, 1, None);
         assert_eq!(exits.count(Exit::Out(0)), Ok(()));
@@ -186,7 +260,9 @@ mod tests {
         assert_eq!(Exit::of(&Ok(VcpuExit::IoOut(code::PORT, &[1]))), Exit::Other);
         assert_eq!(Exit::of(&Ok(VcpuExit::IoOut(code::PORT + 1, &[1, 2, 0, 0]))), Exit::Other);
         assert_eq!(Exit::of(&Ok(VcpuExit::Hlt)), Exit::Hlt);
-        assert_eq!(Exit::of(&Ok(VcpuExit::Shutdown)), Exit::Other);
+        assert_eq!(Exit::of(&Ok(VcpuExit::Shutdown)), Exit::Shutdown);
+        assert_eq!(Exit::of(&Ok(VcpuExit::MmioWrite(layout::NOWHERE, &[0; 4]))), Exit::Mmio);
+        assert_eq!(Exit::of(&Ok(VcpuExit::MmioWrite(layout::NOWHERE + 4, &[0; 4]))), Exit::Other);
         assert_eq!(Exit::of(&Err(kvm_ioctls::Error::new(libc::EINTR))), Exit::Interrupted);
         assert_eq!(Exit::of(&Err(kvm_ioctls::Error::new(libc::EFAULT))), Exit::Other);
     }

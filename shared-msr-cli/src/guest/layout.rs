@@ -1,6 +1,7 @@
 //! Where things are in the guest's memory.
 //!
-//! One page of 2 MiB at address 0 holds everything: three tables that map it onto itself, and the code.
+//! One page of 2 MiB at address 0 holds everything: three tables that map it onto itself, and the code. A second one is mapped to
+//! nothing, for exits by MMIO.
 
 /// How much memory the guest has: what one entry of a page directory maps.
 pub(super) const SIZE: usize = 2 << 20;
@@ -17,11 +18,17 @@ const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
 const LARGE: u64 = 1 << 7;
 
+/// Where the guest writes to make an exit by MMIO: mapped, but to physical memory that it does not have.
+pub(super) const MMIO: u64 = SIZE as u64;
+/// Where that is in the guest's physical memory. Also a host with few physical address bits has it.
+pub(super) const NOWHERE: u64 = 0xd000_0000;
+
 /// The page tables: address of each entry, and the entry. Everything else in the tables is 0.
-pub(super) const PAGE_TABLES: [(u64, u64); 3] = [
+pub(super) const PAGE_TABLES: [(u64, u64); 4] = [
     (PML4, PDPT | PRESENT | WRITABLE),
     (PDPT, PAGE_DIRECTORY | PRESENT | WRITABLE),
     (PAGE_DIRECTORY, PRESENT | WRITABLE | LARGE),
+    (PAGE_DIRECTORY + 8, NOWHERE | PRESENT | WRITABLE | LARGE),
 ];
 
 #[cfg(test)]
@@ -38,6 +45,7 @@ mod tests {
             table = entry & !0xfff;
             if entry & LARGE != 0 {
                 assert_eq!(shift, 21);
+                let table = table & !(LARGE | 0xfff);
                 return Some(table + (address & ((1 << 21) - 1)));
             }
         }
@@ -53,9 +61,15 @@ mod tests {
 
     #[test]
     fn nothing_beyond_the_memory_is_mapped() {
-        for address in [SIZE as u64, 1 << 30, 1 << 39] {
+        for address in [2 * SIZE as u64, 1 << 30, 1 << 39] {
             assert_eq!(translate(address), None);
         }
+    }
+
+    #[test]
+    fn mmio_is_mapped_to_memory_that_is_not_there() {
+        assert_eq!(translate(MMIO), Some(NOWHERE));
+        assert!(NOWHERE >= SIZE as u64);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The virtual machine: one vCPU in long mode, one page of memory, nothing else.
 
+use std::os::fd::AsRawFd as _;
+
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_segment, kvm_sregs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuFd, VmFd};
 
@@ -58,6 +60,29 @@ impl Machine {
         vcpu.set_regs(&code::start(options, features.rdtscp)).map_err(GuestError::ioctl("KVM_SET_REGS"))?;
 
         Ok(Self { vcpu, _vm: vm, _memory: memory, features })
+    }
+}
+
+/// `struct kvm_signal_mask` with a mask behind it (include/uapi/linux/kvm.h).
+#[repr(C)]
+struct SignalMask {
+    length: u32,
+    mask: [u8; 8],
+}
+
+/// `_IOW(KVMIO, 0x8b, struct kvm_signal_mask)`: kvm-ioctls does not have it.
+const KVM_SET_SIGNAL_MASK: libc::c_ulong = 0x4004_ae8b;
+
+impl Machine {
+    /// What signals are blocked while the vCPU runs, instead of those of its thread.
+    pub(super) fn set_signal_mask(&self, mask: [u8; 8]) -> Result<(), GuestError> {
+        let argument = SignalMask { length: 8, mask };
+        // SAFETY: the kernel reads the length and as many bytes as it says; both live through the call.
+        let result = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), KVM_SET_SIGNAL_MASK, &raw const argument) };
+        if result == 0 {
+            return Ok(());
+        }
+        Err(GuestError::Ioctl { call: "KVM_SET_SIGNAL_MASK", error: std::io::Error::last_os_error() })
     }
 }
 

@@ -1,9 +1,10 @@
 //! A tiny KVM guest that makes a known number of exits.
 //!
 //! One VM with one vCPU runs a handful of instructions in long mode. They make exactly as many exits as were asked for:
-//! `OUT` and `HLT` go to user space (there is no in-kernel interrupt controller, so a `HLT` does too), `CPUID` stays in the
-//! kernel. No exit is added at the end: the program is simply not run again after the last one that was asked for. So the
-//! number of `KVM_RUN` calls is `outs + hlts`, and with it, on a host where nothing else runs on that CPU, the number of
+//! `OUT`, `HLT` (there is no in-kernel interrupt controller) and writes to memory that is not there go to user space, `CPUID`
+//! stays in the kernel. A `KVM_RUN` call can also be ended by a signal before the guest is entered, and a triple fault can end
+//! it all. No exit is added at the end: the program is simply not run again after the last one that was asked for. So the
+//! number of `KVM_RUN` calls is `outs + hlts + mmios + interrupts + shutdowns`, and with it, on a host where nothing else runs on that CPU, the number of
 //! times KVM restores the host's values.
 //!
 //! # What else a count contains

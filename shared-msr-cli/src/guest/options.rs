@@ -15,6 +15,12 @@ pub struct GuestOptions {
     pub cpuids: u64,
     /// Exits to user space by `HLT`, after all `OUT`s.
     pub hlts: u64,
+    /// Exits to user space by a write to memory that is not there, after all `HLT`s.
+    pub mmios: u64,
+    /// `KVM_RUN` calls that a signal ends before the guest is entered, after all exits above.
+    pub interrupts: u64,
+    /// Whether the guest ends in a triple fault, after all else.
+    pub shutdown: bool,
     /// The guest's `TSC_AUX`. Without it, the MSR is left as it is at reset, which is 0.
     pub tsc_aux: Option<TscAux>,
     /// The CPU to run on. Without it, the scheduler chooses.
@@ -27,14 +33,27 @@ pub struct GuestOptions {
 
 impl Default for GuestOptions {
     fn default() -> Self {
-        Self { outs: 200, cpuids: 10, hlts: 0, tsc_aux: None, cpu: None, spin: None, duration: None }
+        Self {
+            outs: 200,
+            cpuids: 10,
+            hlts: 0,
+            mmios: 0,
+            interrupts: 0,
+            shutdown: false,
+            tsc_aux: None,
+            cpu: None,
+            spin: None,
+            duration: None,
+        }
     }
 }
 
 impl GuestOptions {
     /// Refuses numbers that no guest could reach.
     pub(super) fn validate(&self) -> Result<(), GuestError> {
-        self.outs.checked_add(self.hlts).ok_or(GuestError::TooMany("OUTs and HLTs"))?;
+        let returns = [self.hlts, self.mmios, self.interrupts, u64::from(self.shutdown)];
+        let sum = returns.into_iter().try_fold(self.outs, u64::checked_add);
+        sum.ok_or(GuestError::TooMany("returns to user space"))?;
         self.outs.checked_mul(self.cpuids).ok_or(GuestError::TooMany("CPUIDs"))?;
         Ok(())
     }
@@ -123,7 +142,7 @@ mod tests {
     #[test]
     fn numbers_beyond_64_bits_are_refused() {
         let sum = GuestOptions { outs: u64::MAX, hlts: 1, cpuids: 0, ..GuestOptions::default() };
-        assert!(matches!(sum.validate(), Err(GuestError::TooMany("OUTs and HLTs"))));
+        assert!(matches!(sum.validate(), Err(GuestError::TooMany("returns to user space"))));
         let product = GuestOptions { outs: 1 << 40, cpuids: 1 << 40, ..GuestOptions::default() };
         assert!(matches!(product.validate(), Err(GuestError::TooMany("CPUIDs"))));
     }

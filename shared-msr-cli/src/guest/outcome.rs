@@ -19,13 +19,19 @@ pub struct GuestOutcome {
     pub schema: u32,
     /// The CPU the vCPU was pinned to; null if the scheduler chose.
     pub cpu: Option<usize>,
-    /// `KVM_RUN` calls: `outs + hlts + interrupted`.
+    /// `KVM_RUN` calls: `outs + hlts + mmios + interrupts + shutdowns + interrupted`.
     pub kvm_runs: u64,
     /// Those that ended in an `OUT`.
     pub outs: u64,
     /// Those that ended in a `HLT`.
     pub hlts: u64,
-    /// Those that ended because of a signal, without an exit the guest asked for.
+    /// Those that ended in a write to memory that is not there.
+    pub mmios: u64,
+    /// Those that ended because of a signal that was sent for that.
+    pub interrupts: u64,
+    /// Those that ended in a triple fault.
+    pub shutdowns: u64,
+    /// Those that ended because of any other signal, without an exit the guest asked for.
     pub interrupted: u64,
     /// `CPUID`s asked for before each `OUT`.
     pub cpuids_per_out: u64,
@@ -116,6 +122,9 @@ impl GuestOutcome {
             kvm_runs: ran.exits.runs,
             outs: ran.exits.outs,
             hlts: ran.exits.hlts,
+            mmios: ran.exits.mmios,
+            interrupts: ran.exits.interrupts,
+            shutdowns: ran.exits.shutdowns,
             interrupted: ran.exits.interrupted,
             cpuids_per_out: options.cpuids,
             cpuids: ran.cpuids,
@@ -144,6 +153,12 @@ impl GuestOutcome {
         text
     }
 
+    /// The less usual exits, where there were any.
+    fn others(&self) -> String {
+        let kinds = [(self.mmios, "MMIO"), (self.interrupts, "by a signal"), (self.shutdowns, "shutdown")];
+        kinds.into_iter().filter(|(number, _)| *number > 0).map(|(number, kind)| format!(", {number} {kind}")).collect()
+    }
+
     fn write_text(&self, text: &mut String) -> std::fmt::Result {
         let on = self.cpu.map_or("wherever the scheduler put it".into(), |cpu| format!("on CPU {cpu}"));
         let time = Duration::from_nanos(self.duration_ns);
@@ -153,10 +168,11 @@ impl GuestOutcome {
         }
         writeln!(
             text,
-            "Exits to user space: {} ({} OUT, {} HLT), by {}; {} interrupted.",
-            self.outs + self.hlts,
+            "Exits to user space: {} ({} OUT, {} HLT{}), by {}; {} interrupted.",
+            self.outs + self.hlts + self.mmios + self.interrupts + self.shutdowns,
             self.outs,
             self.hlts,
+            self.others(),
             calls(self.kvm_runs, "KVM_RUN"),
             self.interrupted
         )?;
@@ -244,6 +260,7 @@ MSRs were set by 1 KVM_SET_MSRS call, and read back as set:
         let json = serde_json::to_value(&outcome).unwrap();
         let expected = serde_json::json!({
             "schema": 1, "cpu": 1, "kvm_runs": 3, "outs": 2, "hlts": 1, "interrupted": 0,
+            "mmios": 0, "interrupts": 0, "shutdowns": 0,
             "cpuids_per_out": 10, "cpuids": 20, "set_msrs_calls": 1,
             "tsc_aux": { "asked": 0xabc, "host": 1, "guest_saw": 0xabc, "read_back": 0xabc },
             "star": { "asked": 0x0013_0008_0000_0000u64, "read_back": 0x0013_0008_0000_0000u64 },
@@ -252,6 +269,14 @@ MSRs were set by 1 KVM_SET_MSRS call, and read back as set:
             "spin": null, "ended": "finished", "complete": true, "duration_ns": 1_500_000,
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn text_names_the_less_usual_exits() {
+        let options = GuestOptions { outs: 0, mmios: 2, shutdown: true, ..GuestOptions::default() };
+        let ran = ran(&options, &[Exit::Mmio, Exit::Mmio, Exit::Shutdown]);
+        let text = GuestOutcome::new(&options, &ran, Ended::Finished).text();
+        assert!(text.contains("Exits to user space: 3 (0 OUT, 0 HLT, 2 MMIO, 1 shutdown), by 3 KVM_RUN calls"), "{text}");
     }
 
     fn complete(spin: Option<Spin>, duration: Option<Duration>, exits: &[Exit], ended: Ended) -> bool {

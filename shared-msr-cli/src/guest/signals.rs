@@ -115,6 +115,55 @@ impl Kick {
     }
 }
 
+/// The signal that is sent on purpose, so that the next `KVM_RUN` returns before the guest is entered. Blocked in the calling
+/// thread, so it never does anything else; unblocked only inside of `KVM_RUN`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interrupt {
+    signal: i32,
+}
+
+impl Interrupt {
+    /// Blocks it in the calling thread.
+    pub(super) fn block() -> io::Result<Self> {
+        let interrupt = Self { signal: libc::SIGRTMIN() + 1 };
+        change_mask(libc::SIG_BLOCK, &set_of(&[interrupt.signal])?)?;
+        Ok(interrupt)
+    }
+
+    /// What the calling thread blocks, but for this one, in the form that `KVM_SET_SIGNAL_MASK` takes: the kernel's 64 signals.
+    pub(super) fn mask_in_guest(self) -> io::Result<[u8; 8]> {
+        // SAFETY: sigset_t is a plain array of numbers.
+        let nothing: libc::sigset_t = unsafe { mem::zeroed() };
+        let mut mask = change_mask(libc::SIG_BLOCK, &nothing)?;
+        // SAFETY: the set is initialized.
+        if unsafe { libc::sigdelset(&raw mut mask, self.signal) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel's mask is the first 8 bytes of libc's, on x86 in the same order.
+        Ok(unsafe { ptr::read((&raw const mask).cast()) })
+    }
+
+    /// Sends it to the calling thread.
+    pub(super) fn send(self) -> io::Result<()> {
+        // SAFETY: has no effect on memory.
+        let this = unsafe { libc::pthread_self() };
+        // SAFETY: the calling thread exists.
+        match unsafe { libc::pthread_kill(this, self.signal) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Takes it back, so that it is not pending any more.
+    pub(super) fn take(self) -> io::Result<()> {
+        let set = set_of(&[self.signal])?;
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the set and the time are initialized, and no information is asked for.
+        let taken = unsafe { libc::sigtimedwait(&raw const set, ptr::null_mut(), &raw const now) };
+        if taken == self.signal { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
 fn set_of(signals: &[i32]) -> io::Result<libc::sigset_t> {
     // SAFETY: sigset_t is a plain array of numbers.
     let mut set: libc::sigset_t = unsafe { mem::zeroed() };
@@ -199,6 +248,20 @@ mod tests {
         raise(libc::SIGINT);
         raise(libc::SIGTERM);
         drop(signals);
+    }
+
+    #[test]
+    fn an_interrupt_waits_until_it_is_taken_and_is_not_blocked_in_the_guest() {
+        // In a thread of its own, whose mask nobody else depends on.
+        let test = || {
+            let interrupt = Interrupt::block().unwrap();
+            let bit = 1_u64 << (interrupt.signal - 1);
+            assert_eq!(u64::from_ne_bytes(interrupt.mask_in_guest().unwrap()) & bit, 0);
+            interrupt.send().unwrap();
+            interrupt.take().unwrap();
+            assert!(interrupt.take().is_err(), "it is pending only once");
+        };
+        thread::spawn(test).join().unwrap();
     }
 
     #[test]

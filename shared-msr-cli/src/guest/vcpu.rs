@@ -3,12 +3,14 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kvm_ioctls::VcpuExit;
+
 use super::exits::{Exit, Exits, Wrong};
 use super::link::{Link, Stage};
 use super::machine::Machine;
 use super::msrs::MsrsReadBack;
 use super::options::{GuestOptions, TscAux};
-use super::signals::Kick;
+use super::signals::{Interrupt, Kick};
 use super::{GuestError, code, cpu, msrs};
 
 /// How long the thread sleeps between set-up and first `KVM_RUN`. On a host with one CPU, the watching thread then has time
@@ -70,21 +72,40 @@ pub(super) fn run(options: &GuestOptions, link: &Link, kick: Kick) -> Result<Ran
     }
     msrs::set(&machine.vcpu, tsc_aux_asked)?;
     let mut exits = Exits::new(options, tsc_aux_asked, machine.features.rdtscp);
+    let interrupt = Interrupt::block().map_err(GuestError::Interrupt)?;
+    if options.interrupts > 0 {
+        machine.set_signal_mask(interrupt.mask_in_guest().map_err(GuestError::Interrupt)?)?;
+    }
 
     link.enter(Stage::Running);
     thread::sleep(SETTLE);
 
     let start = Instant::now();
-    let result = run_guest(&mut machine, &mut exits, options.spin.is_some(), link);
-    let duration = start.elapsed();
-    // No kicks from here on: what follows is none of their business.
-    drop(finish);
+    let result = run_guest(&mut machine, &mut exits, options.spin.is_some(), link)
+        .and_then(|()| interrupt_guest(&mut machine, &mut exits, interrupt, link));
+    let mut duration = start.elapsed();
+    if !exits.shutdown_due() {
+        // No kicks from here on: what follows is none of their business.
+        finish.0.enter(Stage::Finished);
+    }
     result?;
 
+    // Before a shutdown: after it, kvm_amd resets the vCPU.
     let regs = machine.vcpu.get_regs().map_err(GuestError::ioctl("KVM_GET_REGS"))?;
     let cpuids = code::cpuids_made(&regs);
     check_cpuids(options, &exits, cpuids)?;
     let read_back = msrs::read_back(&machine.vcpu, tsc_aux_asked)?;
+    if exits.shutdown_due() {
+        while exits.shutdown_due() && !link.stop_wanted() {
+            let result = machine.vcpu.run();
+            let exit = Exit::of(&result);
+            let counted = exits.count(exit);
+            let described = describe(&result);
+            check(counted, described, &machine, &exits)?;
+        }
+        duration = start.elapsed();
+    }
+    drop(finish);
     Ok(Ran { exits, cpuids, cpu: pinned, tsc_aux_asked, tsc_aux_host, set_msrs_calls: 1, read_back, duration })
 }
 
@@ -92,23 +113,47 @@ pub(super) fn run(options: &GuestOptions, link: &Link, kick: Kick) -> Result<Ran
 ///
 /// No system call but `KVM_RUN` in here, nothing printed, nothing allocated.
 fn run_guest(machine: &mut Machine, exits: &mut Exits, spins: bool, link: &Link) -> Result<(), GuestError> {
-    while (spins || !exits.all_made()) && !link.stop_wanted() {
+    while (spins || !exits.program_done()) && !link.stop_wanted() {
         let result = machine.vcpu.run();
         let exit = Exit::of(&result);
         let Err(wrong) = exits.count(exit) else { continue };
-        return Err(match wrong {
-            Wrong::TscAux { expected, saw } => GuestError::TscAuxSeen { out: exits.outs, expected, saw },
-            Wrong::NotDue => {
-                let exit = match result {
-                    Ok(exit) => format!("{exit:?}"),
-                    Err(error) => error.to_string(),
-                };
-                let rip = machine.vcpu.get_regs().map_err(GuestError::ioctl("KVM_GET_REGS"))?.rip;
-                GuestError::UnexpectedExit { run: exits.runs, rip, exit, due: exits.due() }
-            }
-        });
+        let exit = describe(&result);
+        check(Err(wrong), exit, machine, exits)?;
     }
     Ok(())
+}
+
+/// Makes the `KVM_RUN` calls that a signal ends: it is sent before the call, and taken back after it.
+fn interrupt_guest(machine: &mut Machine, exits: &mut Exits, interrupt: Interrupt, link: &Link) -> Result<(), GuestError> {
+    while exits.interrupt_due() && !link.stop_wanted() {
+        interrupt.send().map_err(GuestError::Interrupt)?;
+        let result = machine.vcpu.run();
+        let counted = exits.count_interrupt(Exit::of(&result));
+        let exit = describe(&result);
+        interrupt.take().map_err(GuestError::Interrupt)?;
+        check(counted, exit, machine, exits)?;
+    }
+    Ok(())
+}
+
+/// An exit as the kernel reported it.
+fn describe(result: &Result<VcpuExit<'_>, kvm_ioctls::Error>) -> String {
+    match result {
+        Ok(exit) => format!("{exit:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Says what was wrong with an exit, if something was.
+fn check(counted: Result<(), Wrong>, exit: String, machine: &Machine, exits: &Exits) -> Result<(), GuestError> {
+    let Err(wrong) = counted else { return Ok(()) };
+    Err(match wrong {
+        Wrong::TscAux { expected, saw } => GuestError::TscAuxSeen { out: exits.outs, expected, saw },
+        Wrong::NotDue => {
+            let rip = machine.vcpu.get_regs().map_err(GuestError::ioctl("KVM_GET_REGS"))?.rip;
+            GuestError::UnexpectedExit { run: exits.runs, rip, exit, due: exits.due() }
+        }
+    })
 }
 
 /// The guest's own count must be what it was asked for, as far as it came. While it spins with CPUID, there is no number to
@@ -116,9 +161,9 @@ fn run_guest(machine: &mut Machine, exits: &mut Exits, spins: bool, link: &Link)
 fn check_cpuids(options: &GuestOptions, exits: &Exits, counted: u64) -> Result<(), GuestError> {
     let made = exits.outs.saturating_mul(options.cpuids);
     // An unfinished round can have any number of them.
-    let open = if exits.all_made() { 0 } else { options.cpuids };
+    let open = if exits.program_done() { 0 } else { options.cpuids };
     let wrong = match options.spin {
-        Some(super::Spin::Cpuid) if exits.all_made() => counted < made,
+        Some(super::Spin::Cpuid) if exits.program_done() => counted < made,
         _ => counted < made || counted - made > open,
     };
     if wrong { Err(GuestError::Cpuids { asked: made, counted }) } else { Ok(()) }

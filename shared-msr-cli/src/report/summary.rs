@@ -69,7 +69,8 @@ fn savings(ledger: &Ledger) -> String {
     let Some(savings) = ledger.savings() else { return String::new() };
     let saving = |saving: crate::ledger::savings::Saving| {
         let time = |nanoseconds: i64| format!(" ({:.3} ms)", nanoseconds as f64 / 1e6);
-        format!("{} WRMSRs{}", grouped_signed(saving.wrmsrs), saving.nanoseconds.map(time).unwrap_or_default())
+        let plural = if saving.wrmsrs == 1 { "" } else { "s" };
+        format!("{} WRMSR{plural}{}", grouped_signed(saving.wrmsrs), saving.nanoseconds.map(time).unwrap_or_default())
     };
     let preemption = savings.preemption.map(|preemption| {
         format!(
