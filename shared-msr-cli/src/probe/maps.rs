@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue, RingBuf},
 };
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, Tally, TallyKey, Task, Vcpu,
+    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, STOPPED, Tally, TallyKey, Task, Vcpu,
     owner::{EVERY_CPU, NOBODY},
 };
 
@@ -20,7 +20,7 @@ const ANY: u64 = 0;
 /// All maps but those that only the programs use.
 pub struct Maps {
     state: PerCpuArray<MapData, CpuState>,
-    running: Array<MapData, u64>,
+    epoch: Array<MapData, u64>,
     vcpus: HashMap<MapData, Task, Vcpu>,
     tallies: HashMap<MapData, TallyKey, Tally>,
     causes: HashMap<MapData, CauseKey, CauseTally>,
@@ -49,7 +49,7 @@ impl Maps {
     pub(super) fn take(bpf: &mut Ebpf, sizes: Sizes, cpus: &[u32], by_cpu: bool) -> Result<Self, Obstacle> {
         let mut maps = Self {
             state: take(bpf, "CPU_STATE")?,
-            running: take(bpf, ".bss.running")?,
+            epoch: take(bpf, ".bss.epoch")?,
             vcpus: take(bpf, "VCPUS")?,
             tallies: take(bpf, "TALLIES")?,
             causes: take(bpf, "CAUSES")?,
@@ -59,6 +59,7 @@ impl Maps {
             events_lost: take(bpf, "EVENTS_LOST")?,
             events: Some(take(bpf, "EVENTS")?),
         };
+        maps.run(false)?;
         let nobodys: Vec<u64> = if by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
         for cpu in nobodys {
             let key = TallyKey { task: NOBODY, cpu };
@@ -78,7 +79,7 @@ impl Maps {
 
     /// Switches counting on or off, on all CPUs at once.
     pub(super) fn run(&mut self, running: bool) -> Result<(), Obstacle> {
-        self.running.set(0, u64::from(running), 0).map_err(|error| refused("to switch counting on or off", &error))
+        self.epoch.set(0, if running { 0 } else { STOPPED }, 0).map_err(|error| refused("to switch counting on or off", &error))
     }
 
     /// The state of every possible CPU.
@@ -131,7 +132,7 @@ fn take<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result
 
 fn all<K: Pod + Ord, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<BTreeMap<K, V>, Obstacle> {
     let mut rows = BTreeMap::new();
-    for row in map.iter() {
+    for row in map {
         match row {
             Ok((key, value)) => drop(rows.insert(key, value)),
             // Taken out while we looked.

@@ -72,6 +72,12 @@ pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
     vmm::printable(&String::from_utf8_lossy(name)).unwrap_or_default()
 }
 
+/// The processes of all vCPUs, as far as they are still there.
+pub fn vms_of(rows: &Rows) -> BTreeMap<u32, Vm> {
+    let processes: BTreeSet<u32> = rows.vcpus.keys().map(|task| tgid(*task)).collect();
+    processes.into_iter().map(|tgid| (tgid, Vm { name: vmm::name(tgid), command: vmm::command(tgid) })).collect()
+}
+
 /// What vCPUs left behind that are gone from the maps, and what is known of processes.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
@@ -120,14 +126,10 @@ impl Archive {
 
     /// Looks up the names of processes while they are there.
     pub(super) fn name(&mut self, rows: &Rows) {
-        for task in rows.vcpus.keys() {
-            let vm = self.vms.entry(tgid(*task)).or_default();
-            if vm.name.is_none() {
-                vm.name = vmm::name(tgid(*task));
-            }
-            if vm.command.is_none() {
-                vm.command = vmm::command(tgid(*task));
-            }
+        for (tgid, found) in vms_of(rows) {
+            let vm = self.vms.entry(tgid).or_default();
+            vm.name = vm.name.take().or(found.name);
+            vm.command = vm.command.take().or(found.command);
         }
     }
 
