@@ -5,7 +5,7 @@ use std::{future::pending, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use shared_msr_common::event::Event;
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::time::MissedTickBehavior;
 
 use super::{child, output::Output, printer, report::describe, signals::Signals};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
     trace::{self, Words, json, text},
 };
 
+/// How often we look for events: every look is a return to user mode, which closes the window of a guest that waits for our CPU.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// Shows events as they come.
 pub(super) fn run(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
@@ -29,14 +32,14 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     let output = Output::open(arguments.output.as_deref())?;
     let keeps_output = output.is_file();
     let mut signals = Signals::listen()?;
-    let began = now();
     let options = Options { choice: arguments.probe, by_reason: true, tracing: true, ..Options::default() };
     let mut measurement = Measurement::start(&target, options)?;
+    let began = now();
     describe(&measurement.probes, &target, verbose);
-    let ring = measurement.probes.maps_mut().take_events().context("the embedded BPF object has no ring buffer of events")?;
-    // SAFETY: the ring buffer owns its descriptor, and keeps it open and the same until it is dropped.
-    let ring = unsafe { AsyncFd::register_with_interest(ring, Interest::READABLE) };
-    let mut ring = ring.map_err(|error| error.into_parts().1).context("cannot wait for events")?;
+    let ring = measurement.probes.maps_mut().take_events();
+    let mut ring = ring.context("the embedded BPF object has no ring buffer of events")?;
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut show = Show::new(arguments, &target, began, output);
     show.begin()?;
     let mut command = match arguments.command.as_slice() {
@@ -49,18 +52,14 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     tokio::pin!(end);
     while !show.done() {
         tokio::select! {
-            ready = ring.readable_mut() => {
-                let mut guard = ready.context("cannot wait for events")?;
-                guard.clear_ready();
-                show.take(guard.get_inner_mut(), &measurement)?;
-            }
+            _ = looks.tick() => show.take(&mut ring, &measurement)?,
             found = signals.any() => { signal = Some(found); break; }
             () = &mut end => break,
             ended = wait(command.as_mut()) => { status = Some(ended?); break; }
         }
     }
     measurement.probes.stop()?;
-    show.take(ring.get_mut(), &measurement)?;
+    show.take(&mut ring, &measurement)?;
     let lost = measurement.probes.maps().events_lost()?;
     drop(ring);
     drop(measurement);
@@ -109,12 +108,14 @@ impl Show {
     /// Shows what has come.
     fn take(&mut self, ring: &mut RingBuf<MapData>, measurement: &Measurement) -> anyhow::Result<()> {
         let mut lines = String::new();
+        let mut learnt = false;
         while !self.done()
             && let Some(bytes) = ring.next()
         {
             let Some(event) = read(&bytes) else { continue };
-            if !self.words.vcpus.contains_key(&trace::whose(&event)) {
+            if !learnt && self.words.vcpu(trace::whose(&event)).is_none() {
                 self.learn(measurement)?;
+                learnt = true;
             }
             if self.words.wants(&event, &self.filter) {
                 lines += &match self.format {

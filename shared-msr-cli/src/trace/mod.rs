@@ -41,8 +41,8 @@ impl Words {
         slot_of.map_or_else(|| format!("slot {slot}"), |slot| slot.name.clone())
     }
 
-    /// KVM's number of the vCPU that a thread runs.
-    fn vcpu(&self, task: Task) -> Option<u64> {
+    /// KVM's number of the vCPU that a thread runs; none where it is not known yet.
+    pub fn vcpu(&self, task: Task) -> Option<u64> {
         self.vcpus.get(&task).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID)
     }
 

@@ -58,6 +58,29 @@ fn an_event_in_json_has_the_same_content() {
 }
 
 #[test]
+fn every_key_of_an_event_is_explained_in_the_documentation() {
+    let documentation = include_str!("../../../docs/metrics.md");
+    let (_, documentation) = documentation.split_once("## `trace --format jsonl`").unwrap();
+    let kinds = [
+        event::SET_WRITTEN,
+        event::SET_SKIPPED,
+        event::SET_FAILED,
+        event::EXIT,
+        event::CLOSE,
+        event::RESTORE,
+        event::USERSPACE_EXIT,
+    ];
+    for line in kinds.map(|kind| json::line(&event(kind), &words())).into_iter().chain([json::end(1, 0)]) {
+        let object: Value = serde_json::from_str(&line).unwrap();
+        for key in object.as_object().unwrap().keys() {
+            assert!(documentation.contains(&format!("`{key}`")), "docs/metrics.md does not explain {key} of {line}");
+        }
+        let event = object["event"].as_str().unwrap();
+        assert!(documentation.contains(&format!("`{event}`")) && event != "unknown", "{event}");
+    }
+}
+
+#[test]
 fn an_unknown_exit_reason_is_a_number_and_one_that_could_not_be_read_a_question_mark() {
     let unknown = Event { code: 0xbad, slot: 1, ..event(event::EXIT) };
     assert!(text::line(&unknown, &words()).contains("exit     0xbad; nothing to restore"));
