@@ -51,6 +51,15 @@ pub struct SlotTally {
 impl SlotTally {
     /// Nothing counted yet.
     pub const EMPTY: Self = Self { written: 0, skipped: 0, failed: 0, deferred: 0, performed: 0 };
+
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        self.written += other.written;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.deferred += other.deferred;
+        self.performed += other.performed;
+    }
 }
 
 /// What is credited per window. Only 64-bit counters, so that it can be walked as words.
@@ -127,6 +136,28 @@ impl Tally {
     /// Nothing counted yet.
     pub const EMPTY: Self =
         Self { slots: [SlotTally::EMPTY; MAX_SLOTS], windows: WindowTally::EMPTY, exits: 0, userspace_exits: 0 };
+
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, slot) in self.slots.iter_mut().zip(&other.slots) {
+            sum.add(slot);
+        }
+        add_all(self.windows.words_mut(), other.windows.words());
+        self.exits += other.exits;
+        self.userspace_exits += other.userspace_exits;
+    }
+
+    /// All slots together.
+    pub fn all_slots(&self) -> SlotTally {
+        let mut sum = SlotTally::EMPTY;
+        self.slots.iter().for_each(|slot| sum.add(slot));
+        sum
+    }
+}
+
+/// Adds counter by counter.
+pub(crate) fn add_all(sums: &mut [u64], counters: &[u64]) {
+    sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use shared_msr_common::{
 };
 
 use super::{
-    Ledger, books,
+    Ledger,
     facts::{Cause, Depth, Measures, Payer, Reason},
 };
 use crate::sample::owners::{command, tgid, tid};
@@ -91,7 +91,7 @@ impl Ledger {
                 VmRow { vm: vcpu.vm, name: known.name, command: known.command, vcpus: 0, tally: Tally::EMPTY }
             });
             row.vcpus += 1;
-            books::add(&mut row.tally, &vcpu.tally);
+            row.tally.add(&vcpu.tally);
         }
         vms.into_values().collect()
     }
@@ -135,7 +135,7 @@ impl Ledger {
     /// What was counted per window, over all owners.
     pub fn windows(&self) -> shared_msr_common::WindowTally {
         let mut sum = Tally::EMPTY;
-        self.owners.tallies.values().for_each(|tally| books::add(&mut sum, tally));
+        self.owners.tallies.values().for_each(|tally| sum.add(tally));
         sum.windows
     }
 }

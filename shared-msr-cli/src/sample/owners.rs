@@ -112,14 +112,14 @@ impl Archive {
         let gone = &mut self.gone;
         gone.vcpus.extend(rows.vcpus.get(&task).map(|vcpu| (task, *vcpu)));
         for (key, tally) in rows.tallies.iter().filter(|(key, _)| key.task == task) {
-            add(gone.tallies.entry(*key).or_insert(Tally::EMPTY), tally);
+            gone.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
         for (key, tally) in rows.causes.iter().filter(|(key, _)| key.owner == task) {
-            add_cause(gone.causes.entry(*key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY }), tally);
+            gone.causes.entry(*key).or_insert(CauseTally::EMPTY).add(tally);
         }
         for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
             let banks = gone.banks.get_or_insert_default();
-            add_reasons(banks.entry(*key).or_insert(ReasonCounters::EMPTY), &probes.maps().bank(*bank)?);
+            banks.entry(*key).or_insert(ReasonCounters::EMPTY).add(&probes.maps().bank(*bank)?);
         }
         Ok(())
     }
@@ -142,15 +142,15 @@ impl Archive {
             Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
         owners.vcpus.extend(rows.vcpus);
         for (key, tally) in &rows.tallies {
-            add(owners.tallies.entry(*key).or_insert(Tally::EMPTY), tally);
+            owners.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
         for (key, tally) in &rows.causes {
-            add_cause(owners.causes.entry(*key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY }), tally);
+            owners.causes.entry(*key).or_insert(CauseTally::EMPTY).add(tally);
         }
         if probes.options.by_reason {
             let banks = owners.banks.get_or_insert_default();
             for (key, bank) in rows.banks {
-                add_reasons(banks.entry(key).or_insert(ReasonCounters::EMPTY), &probes.maps().bank(bank)?);
+                banks.entry(key).or_insert(ReasonCounters::EMPTY).add(&probes.maps().bank(bank)?);
             }
             for cpu in cpus {
                 owners.stray.push((*cpu, probes.maps().bank(*cpu)?));
@@ -166,40 +166,4 @@ fn owners_of(state: &CpuState) -> Vec<Task> {
     owners.extend(state.slot_owners);
     owners.retain(|owner| *owner != NOBODY);
     owners
-}
-
-/// Adds a row to another one.
-fn add(sum: &mut Tally, row: &Tally) {
-    for (sum, row) in sum.slots.iter_mut().zip(&row.slots) {
-        sum.written += row.written;
-        sum.skipped += row.skipped;
-        sum.failed += row.failed;
-        sum.deferred += row.deferred;
-        sum.performed += row.performed;
-    }
-    add_words(sum.windows.words_mut(), row.windows.words());
-    sum.exits += row.exits;
-    sum.userspace_exits += row.userspace_exits;
-}
-
-fn add_cause(sum: &mut CauseTally, row: &CauseTally) {
-    sum.closed += row.closed;
-    sum.clean += row.clean;
-    add_words(&mut sum.performed, &row.performed);
-}
-
-fn add_reasons(sum: &mut ReasonCounters, row: &ReasonCounters) {
-    add_words(&mut sum.common, &row.common);
-    for rare in row.rare.iter().filter(|rare| rare.exits != 0) {
-        match sum.rare.iter_mut().find(|place| place.exits == 0 || place.reason == rare.reason) {
-            Some(place) => (place.reason, place.exits) = (rare.reason, place.exits + rare.exits),
-            None => sum.unlisted += rare.exits,
-        }
-    }
-    sum.unlisted += row.unlisted;
-    sum.unread += row.unread;
-}
-
-fn add_words(sum: &mut [u64], row: &[u64]) {
-    sum.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
 }
