@@ -10,7 +10,7 @@ use shared_msr_common::{
 
 use super::{
     Ledger,
-    facts::{Cause, Depth, Measures, Payer, Reason},
+    facts::{Cause, Depth, Fact, Measures, Payer, Reason},
 };
 use crate::sample::owners::{command, tgid, tid};
 
@@ -101,11 +101,11 @@ impl Ledger {
         self.owners.of(NOBODY)
     }
 
-    /// Why windows closed, most first.
-    pub fn causes(&self) -> Vec<CauseRow> {
+    /// Why windows closed, most first, of those that are wanted.
+    pub fn causes(&self, wanted: impl Fn(&Fact) -> bool) -> Vec<CauseRow> {
         let mut sums: BTreeMap<(Cause, Option<Payer>), Measures> = BTreeMap::new();
         for fact in self.facts(Depth { by_cause: true, by_reason: false }) {
-            let Some(cause) = fact.cause else { continue };
+            let Some(cause) = fact.cause.filter(|_| wanted(&fact)) else { continue };
             let payer = fact.payer.filter(|_| matches!(cause.0, FOREIGN | DROP | UNKNOWN));
             sums.entry((cause, payer)).or_default().add(&fact.measures);
         }

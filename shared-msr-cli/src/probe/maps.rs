@@ -24,6 +24,7 @@ pub struct Maps {
     vcpus: HashMap<MapData, Task, Vcpu>,
     tallies: HashMap<MapData, TallyKey, Tally>,
     causes: HashMap<MapData, CauseKey, CauseTally>,
+    other_payers: HashMap<MapData, CauseKey, CauseTally>,
     reasons: Array<MapData, ReasonCounters>,
     banks: HashMap<MapData, BankKey, u32>,
     free_banks: Queue<MapData, u32>,
@@ -53,6 +54,7 @@ impl Maps {
             vcpus: take(bpf, "VCPUS")?,
             tallies: take(bpf, "TALLIES")?,
             causes: take(bpf, "CAUSES")?,
+            other_payers: take(bpf, "OTHER_PAYERS")?,
             reasons: take(bpf, "REASONS")?,
             banks: take(bpf, "BANKS")?,
             free_banks: take(bpf, "FREE_BANKS")?,
@@ -89,7 +91,11 @@ impl Maps {
 
     /// All rows, each at a moment of its own.
     pub fn rows(&self) -> Result<Rows, Obstacle> {
-        Ok(Rows { vcpus: all(&self.vcpus)?, tallies: all(&self.tallies)?, causes: all(&self.causes)?, banks: all(&self.banks)? })
+        let mut causes = all(&self.causes)?;
+        for (key, tally) in all(&self.other_payers)? {
+            causes.entry(key).or_insert(CauseTally::EMPTY).add(&tally);
+        }
+        Ok(Rows { vcpus: all(&self.vcpus)?, tallies: all(&self.tallies)?, causes, banks: all(&self.banks)? })
     }
 
     /// One bank.
@@ -104,6 +110,7 @@ impl Maps {
         }
         for key in rows.causes.keys().filter(|key| key.owner == task) {
             gone(self.causes.remove(key))?;
+            gone(self.other_payers.remove(key))?;
         }
         for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
             gone(self.banks.remove(key))?;

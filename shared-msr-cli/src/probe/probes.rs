@@ -115,6 +115,8 @@ impl Options {
             vcpus: self.max_vcpus,
             tallies: self.max_vcpus.saturating_mul(places).saturating_add(nobodys),
             causes: self.max_vcpus.saturating_mul(4).max(1024).saturating_mul(places),
+            // An owner's windows have a handful of causes, payers apart.
+            other_payers: self.max_vcpus.saturating_mul(2).max(256).saturating_mul(places),
             banks,
             reasons: banks.saturating_add(cpus),
             events: if self.tracing { 1 << 22 } else { Sizes::NONE.events },

@@ -243,7 +243,8 @@ pub(super) fn causes(report: &Report<'_>) -> Vec<CausePart> {
         clean_closes: row.measures.clean_closes,
         performed: row.measures.performed,
     };
-    report.ledger.causes().into_iter().map(part).collect()
+    let wanted = |fact: &_| report.filter.takes(fact, report.ledger);
+    report.ledger.causes(wanted).into_iter().map(part).collect()
 }
 
 /// Savings, each under the name of what it is compared with.
