@@ -20,4 +20,4 @@ dd if=/dev/zero of=/dev/null bs=64 2>/dev/null &
 show --by vcpu,cause,payer -- shared-msr guest --cpuids 1500 --outs 20 --tsc-aux 0xabc
 kill %1 %2
 say 'One window from open to close.'
-shared-msr trace --limit 7 -- shared-msr guest --cpuids 2 --outs 1 --tsc-aux 0xabc 2>/dev/null
+shared-msr trace --limit 11 -- shared-msr guest --cpuids 2 --outs 1 --tsc-aux 0xabc 2>/dev/null
