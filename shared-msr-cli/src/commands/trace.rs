@@ -14,7 +14,10 @@ use crate::{
     obstacle::Obstacle,
     probe::{probes::Options, target::Target},
     report::{filter::Filter, number::counted},
-    sample::{measurement::Measurement, owners::vms_of},
+    sample::{
+        measurement::Measurement,
+        owners::{Vm, tgid},
+    },
     trace::{self, Words, json, text},
 };
 
@@ -130,11 +133,10 @@ impl Show {
 
     /// Looks up vCPUs that were not known yet.
     fn learn(&mut self, measurement: &Measurement) -> Result<(), Obstacle> {
-        let rows = measurement.probes.maps().rows()?;
-        for (tgid, vm) in vms_of(&rows) {
-            self.words.vms.entry(tgid).or_insert(vm);
+        self.words.vcpus = measurement.probes.maps().vcpus()?;
+        for tgid in self.words.vcpus.keys().map(|task| tgid(*task)) {
+            self.words.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
         }
-        self.words.vcpus.extend(rows.vcpus);
         Ok(())
     }
 

@@ -89,6 +89,11 @@ impl Maps {
         self.state.get(&0, 0).map_err(|error| refused("to read the counters", &error))
     }
 
+    /// Threads that run vCPUs.
+    pub fn vcpus(&self) -> Result<BTreeMap<Task, Vcpu>, Obstacle> {
+        all(&self.vcpus)
+    }
+
     /// All rows, each at a moment of its own.
     pub fn rows(&self) -> Result<Rows, Obstacle> {
         let mut causes = all(&self.causes)?;

@@ -22,6 +22,13 @@ pub struct Vm {
     pub command: Option<String>,
 }
 
+impl Vm {
+    /// What /proc says of a process.
+    pub fn find(tgid: u32) -> Self {
+        Self { name: vmm::name(tgid), command: vmm::command(tgid) }
+    }
+}
+
 /// How full the map of vCPUs is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -72,12 +79,6 @@ pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
     vmm::printable(&String::from_utf8_lossy(name)).unwrap_or_default()
 }
 
-/// The processes of all vCPUs, as far as they are still there.
-pub fn vms_of(rows: &Rows) -> BTreeMap<u32, Vm> {
-    let processes: BTreeSet<u32> = rows.vcpus.keys().map(|task| tgid(*task)).collect();
-    processes.into_iter().map(|tgid| (tgid, Vm { name: vmm::name(tgid), command: vmm::command(tgid) })).collect()
-}
-
 /// What vCPUs left behind that are gone from the maps, and what is known of processes.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
@@ -89,18 +90,22 @@ pub(super) struct Archive {
 impl Archive {
     /// Gives back the space of threads that have ended and whose values no CPU has any more.
     pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
-        let rows = probes.maps().rows()?;
-        self.name(&rows);
-        let ended: Vec<Task> = rows.vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
+        let vcpus = probes.maps().vcpus()?;
+        self.name(vcpus.keys());
+        let mut ended: BTreeSet<Task> = vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
         if ended.is_empty() {
             return Ok(());
         }
-        // After the rows: a thread that has ended can become nobody's owner any more.
-        let referred: BTreeSet<Task> = probes.read()?.iter().flat_map(owners_of).collect();
-        let others: BTreeSet<Task> = rows.banks.keys().map(|key| key.other).collect();
-        for task in ended.into_iter().filter(|task| !referred.contains(task) && !others.contains(task)) {
-            // Anew: between the rows and the states a CPU may have credited it for the last time.
-            let rows = probes.maps().rows()?;
+        // A thread that has ended can become nobody's owner any more. So after this, the rows of those that no CPU refers to
+        // stand still.
+        for owner in probes.read()?.iter().flat_map(owners_of) {
+            ended.remove(&owner);
+        }
+        let rows = probes.maps().rows()?;
+        for key in rows.banks.keys() {
+            ended.remove(&key.other);
+        }
+        for task in ended {
             self.keep(task, &rows, probes)?;
             probes.maps_mut().forget(task, &rows)?;
             self.given_back += 1;
@@ -124,19 +129,17 @@ impl Archive {
         Ok(())
     }
 
-    /// Looks up the names of processes while they are there.
-    pub(super) fn name(&mut self, rows: &Rows) {
-        for (tgid, found) in vms_of(rows) {
-            let vm = self.vms.entry(tgid).or_default();
-            vm.name = vm.name.take().or(found.name);
-            vm.command = vm.command.take().or(found.command);
+    /// Looks up the names of processes that were not known yet, while they are there.
+    fn name<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>) {
+        for tgid in tasks.map(|task| tgid(*task)) {
+            self.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
         }
     }
 
     /// All rows as they stand, with what is gone.
     pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
         let rows = probes.maps().rows()?;
-        self.name(&rows);
+        self.name(rows.vcpus.keys());
         let mut owners = Owners { vms: self.vms.clone(), by_cpu: probes.options.by_cpu, ..self.gone.clone() };
         owners.usage =
             Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
