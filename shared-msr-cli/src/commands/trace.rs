@@ -15,7 +15,7 @@ use crate::{
     probe::{probes::Options, target::Target},
     report::{filter::Filter, number::counted},
     sample::{
-        measurement::Measurement,
+        measurement::{Measurement, TIDY_EVERY},
         owners::{Vm, tgid},
     },
     trace::{self, Words, json, text},
@@ -43,6 +43,7 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     let mut ring = ring.context("the embedded BPF object has no ring buffer of events")?;
     let mut looks = tokio::time::interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
     let mut show = Show::new(arguments, &target, began, output);
     show.begin()?;
     let mut command = match arguments.command.as_slice() {
@@ -56,6 +57,7 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     while !show.done() {
         tokio::select! {
             _ = looks.tick() => show.take(&mut ring, &measurement)?,
+            _ = tidy.tick() => measurement.tidy()?,
             found = signals.any() => { signal = Some(found); break; }
             () = &mut end => break,
             ended = wait(command.as_mut()) => { status = Some(ended?); break; }
@@ -133,7 +135,7 @@ impl Show {
 
     /// Looks up vCPUs that were not known yet.
     fn learn(&mut self, measurement: &Measurement) -> Result<(), Obstacle> {
-        self.words.vcpus = measurement.probes.maps().vcpus()?;
+        self.words.vcpus.extend(measurement.probes.maps().vcpus()?);
         for tgid in self.words.vcpus.keys().map(|task| tgid(*task)) {
             self.words.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
         }
