@@ -3,15 +3,22 @@
 //! A scenario is a shell script that runs in the lab and prints sections, and a function here that checks them.
 
 mod checks;
+mod churn;
+mod contention;
 mod crowd;
 mod errors;
 mod exact;
+mod formats;
 mod inside;
 mod killed;
 mod lab_itself;
 mod matrix;
+mod migrate;
 mod sections;
+mod sound;
 mod summary;
+mod two_guests;
+mod unplug;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -70,6 +77,12 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     );
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
+    scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
+    scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
+    scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
     for kernel in amd {
         ladder(checks, &mut lines, Scenario::new("matrix", kernel), AMD_HOST);
     }
