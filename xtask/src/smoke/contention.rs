@@ -58,7 +58,11 @@ fn payers(checks: &mut Checks, sections: &Sections, report: &Json, name: &str) -
     for (command, _) in busy {
         let paid = sections.text(&format!("{name}.payers"))?.lines().find_map(|line| line.strip_prefix(&format!("{command} ")));
         let theirs = theirs.get(command).copied().unwrap_or(0).to_string();
-        checks.equal(&format!("{name}: {command} = WRMSRs that it did by the kernel's record"), theirs.as_str(), paid.unwrap_or("0"));
+        checks.equal(
+            &format!("{name}: {command} = WRMSRs that it did by the kernel's record"),
+            theirs.as_str(),
+            paid.unwrap_or("0"),
+        );
     }
     checks.check(&format!("{name}: both of them pay"), theirs.len() == 2, &format!("{theirs:?}"));
     Ok(())

@@ -11,6 +11,7 @@ mod exact;
 mod formats;
 mod inside;
 mod killed;
+mod kvm_exits;
 mod lab_itself;
 mod matrix;
 mod migrate;
@@ -83,6 +84,8 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
+    let exits = Scenario { arguments: kvm_exits::guest(), ..Scenario::new("kvm_exits", USUAL) };
+    scenario(checks, &mut lines, &exits, kvm_exits::check);
     for kernel in amd {
         ladder(checks, &mut lines, Scenario::new("matrix", kernel), AMD_HOST);
     }
@@ -90,6 +93,8 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         let expected = Expected { module_btf: *kernel != WITHOUT_MODULE_BTF, ..INTEL_HOST };
         ladder(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("matrix", kernel) }, expected);
     }
+    let exits = Scenario { host: Host::Intel, kernel: INTEL[0], ..exits };
+    scenario(checks, &mut lines, &exits, kvm_exits::check);
     if all {
         // One guest, one report each: Bochs is slow, and busy guests make it slower.
         crowd(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("crowd", "6.1") }, 1, &["no", "0xa01"]);
