@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs::File,
+    future::pending,
     io,
     os::{
         fd::{AsFd as _, AsRawFd as _},
@@ -28,6 +29,14 @@ pub(super) fn start(command: &[OsString], keep_output: bool) -> anyhow::Result<C
         };
         anyhow!("cannot run {}: {why}", program.display())
     })
+}
+
+/// Waits for the command, if there is one, to end by itself.
+pub(super) async fn wait(command: Option<&mut Child>) -> anyhow::Result<ExitStatus> {
+    match command {
+        Some(command) => command.wait().await.context("cannot wait for the command"),
+        None => pending().await,
+    }
 }
 
 /// Hands on the signal that ended the measurement, and waits for the command to end in its own time. Every further signal

@@ -1,6 +1,7 @@
 //! The commands: each puts the layers together for one purpose.
 
 mod child;
+mod clock;
 mod doctor;
 mod guest;
 mod inspect;

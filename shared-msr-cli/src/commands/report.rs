@@ -3,16 +3,18 @@
 use std::{
     future::pending,
     process::{ExitCode, ExitStatus},
-    time::Duration,
 };
 
 use anyhow::Context as _;
-use tokio::{
-    process::Child,
-    time::{Instant, Interval, MissedTickBehavior},
-};
+use tokio::process::Child;
 
-use super::{child, output::Output, printer::Printer, signals::Signals};
+use super::{
+    child,
+    clock::{after, every, sleep_until, tick},
+    output::Output,
+    printer::Printer,
+    signals::Signals,
+};
 use crate::{
     cli::ReportArguments,
     ledger::Ledger,
@@ -61,7 +63,9 @@ async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<E
         // The command is still to be ended, and what was measured to be printed.
         Err(error) => (End::Signal(libc::SIGTERM), Err(error)),
     };
-    let shown = printed.and_then(|()| printer.last(&Ledger::settle(&snapshot?, &target.msrs())));
+    let last = snapshot.map_err(anyhow::Error::from);
+    let last = last.and_then(|snapshot| printer.last(&Ledger::settle(&snapshot, &target.msrs())));
+    let shown = printed.and(last);
     // Only now, so that an error above does not leave the command behind without its status.
     let status = match (command, end) {
         (_, End::Command(status)) => Some(status),
@@ -100,14 +104,14 @@ async fn watch(
     printer: &mut Printer<'_>,
     (signals, mut command): (&mut Signals, Option<&mut Child>),
 ) -> anyhow::Result<End> {
-    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    let end = after(arguments.duration);
     let mut tidy = every(Some(TIDY_EVERY));
     let mut interval = every(arguments.interval);
     loop {
         tokio::select! {
             signal = signals.any() => return Ok(End::Signal(signal)),
             () = sleep_until(end) => return Ok(End::Time),
-            status = wait(command.as_deref_mut()) => return Ok(End::Command(status?)),
+            status = child::wait(command.as_deref_mut()) => return Ok(End::Command(status?)),
             () = pump(measurement.probes.kernel_log.as_mut()) => {}
             () = tick(&mut tidy) => measurement.tidy()?,
             () = tick(&mut interval) => {
@@ -115,21 +119,6 @@ async fn watch(
                 printer.interval(&Ledger::settle(&snapshot, &target.msrs()))?;
             }
         }
-    }
-}
-
-fn every(period: Option<Duration>) -> Option<Interval> {
-    period.map(|period| {
-        let mut interval = tokio::time::interval_at(Instant::now() + period, period);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        interval
-    })
-}
-
-async fn tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => pending().await,
     }
 }
 
@@ -164,20 +153,6 @@ enum End {
     Time,
     Command(ExitStatus),
     Signal(libc::c_int),
-}
-
-async fn sleep_until(end: Option<Instant>) {
-    match end {
-        Some(end) => tokio::time::sleep_until(end).await,
-        None => pending().await,
-    }
-}
-
-async fn wait(command: Option<&mut Child>) -> anyhow::Result<ExitStatus> {
-    match command {
-        Some(command) => command.wait().await.context("cannot wait for the command"),
-        None => pending().await,
-    }
 }
 
 /// Shows the kernel side's messages; never ends, so that a broken log does not end a measurement.

@@ -1,13 +1,19 @@
 //! `shared-msr trace`
 
-use std::{future::pending, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use shared_msr_common::event::Event;
-use tokio::time::MissedTickBehavior;
 
-use super::{child, output::Output, printer, report::describe, signals::Signals};
+use super::{
+    child,
+    clock::{after, every, sleep_until, tick},
+    output::Output,
+    printer,
+    report::describe,
+    signals::Signals,
+};
 use crate::{
     cli::{EventFormat, TraceArguments},
     notice::notice,
@@ -41,9 +47,7 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     describe(&measurement.probes, &target, verbose);
     let ring = measurement.probes.maps_mut().take_events();
     let mut ring = ring.context("the embedded BPF object has no ring buffer of events")?;
-    let mut looks = tokio::time::interval(LOOK_EVERY);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    let (mut looks, mut tidy) = (every(Some(LOOK_EVERY)), every(Some(TIDY_EVERY)));
     let mut show = Show::new(arguments, &target, began, output);
     show.begin()?;
     let mut command = match arguments.command.as_slice() {
@@ -52,15 +56,14 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     };
     let mut status = None;
     let mut signal = None;
-    let end = sleep(arguments.duration);
-    tokio::pin!(end);
+    let end = after(arguments.duration);
     while !show.done() {
         tokio::select! {
-            _ = looks.tick() => show.take(&mut ring, &measurement)?,
-            _ = tidy.tick() => measurement.tidy()?,
+            () = tick(&mut looks) => show.take(&mut ring, &measurement)?,
+            () = tick(&mut tidy) => measurement.tidy()?,
             found = signals.any() => { signal = Some(found); break; }
-            () = &mut end => break,
-            ended = wait(command.as_mut()) => { status = Some(ended?); break; }
+            () = sleep_until(end) => break,
+            ended = child::wait(command.as_mut()) => { status = Some(ended?); break; }
         }
     }
     measurement.probes.stop()?;
@@ -170,18 +173,4 @@ fn now() -> u64 {
     // SAFETY: writes to the time it is given; the clock is always there.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
-}
-
-async fn sleep(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => pending().await,
-    }
-}
-
-async fn wait(command: Option<&mut tokio::process::Child>) -> anyhow::Result<std::process::ExitStatus> {
-    match command {
-        Some(command) => command.wait().await.context("cannot wait for the command"),
-        None => pending().await,
-    }
 }

@@ -159,6 +159,7 @@ fn all<K: Pod + Ord, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<BTreeMap<K,
 fn gone(removed: Result<(), MapError>) -> Result<(), Obstacle> {
     match removed {
         Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         Err(error) => Err(refused("to give back the space of a vCPU that has ended", &error)),
     }
 }

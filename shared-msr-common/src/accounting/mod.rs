@@ -9,6 +9,7 @@
 //!
 //! Everything is `inline(always)` and bounded: the BPF verifier follows each path.
 
+mod check;
 mod ownership;
 
 pub use ownership::Books;
@@ -312,32 +313,6 @@ impl CpuState {
         }
         self.load(slot, host, curr, value, now);
         WriteOutcome::Set
-    }
-
-    /// Whether a WRMSR of `slot` was accounted, but not yet seen by the check.
-    #[inline(always)]
-    pub fn expects(&self, slot: u64) -> bool {
-        slot < MAX_SLOTS as u64 && self.expected & (1 << slot) != 0
-    }
-
-    /// Notes a WRMSR that the check saw, whoever did it. `curr` is what was in the hardware before, if that is known.
-    #[inline(always)]
-    pub fn check(&mut self, slot: u64, value: u64, failed: bool, curr: Option<u64>) {
-        if slot >= MAX_SLOTS as u64 {
-            return;
-        }
-        let expected = self.expects(slot);
-        let counters = &mut self.slots[slot as usize];
-        if !expected && curr == Some(value) {
-            counters.wrmsrs_unchanged += 1;
-        } else if !expected && self.known == 0 {
-            counters.wrmsrs_unpaired += 1;
-        } else if failed {
-            counters.wrmsrs_failed += 1;
-        } else {
-            counters.wrmsrs += 1;
-        }
-        self.expected &= !(1 << slot);
     }
 
     /// What is in the hardware, by the copy of the structure as last read: the setter and the restoring function write the

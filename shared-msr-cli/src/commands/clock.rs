@@ -1,0 +1,36 @@
+//! Times that a measurement waits for; each can be absent, and is then never.
+
+use std::{future::pending, time::Duration};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+/// From now on again and again after this time. Ticks that come too late are left out.
+pub(super) fn every(period: Option<Duration>) -> Option<Interval> {
+    period.map(|period| {
+        let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        interval
+    })
+}
+
+/// Waits for the next tick.
+pub(super) async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => pending().await,
+    }
+}
+
+/// When a time that begins now is over.
+pub(super) fn after(duration: Option<Duration>) -> Option<Instant> {
+    // A time too long for the clock is never over.
+    duration.and_then(|duration| Instant::now().checked_add(duration))
+}
+
+/// Waits for that moment.
+pub(super) async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => pending().await,
+    }
+}
