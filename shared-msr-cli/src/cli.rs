@@ -35,6 +35,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure for a while, or while a command runs, then print once
     Report(ReportArguments),
+    /// Watch it live, full-screen
+    Top(TopArguments),
     /// Print the kernel's own tables: the list of MSRs, and each CPU's host and current values
     Inspect(InspectArguments),
     /// Say what this host allows, which hooks will be used, and what to change
@@ -146,6 +148,35 @@ pub struct ReportArguments {
     pub command: Vec<OsString>,
 }
 
+/// `shared-msr top`
+#[derive(Args, Debug)]
+pub struct TopArguments {
+    /// How far looks are apart, from 100ms to 1h; + and - change it
+    #[arg(long, short = 's', value_name = "TIME", default_value = "1s", value_parser = positive_duration)]
+    pub interval: Duration,
+    /// Count exits by reason, for the view of exits. Costs more on every exit: its reason has to be read
+    #[arg(long)]
+    pub by_reason: bool,
+    /// Time each restore, from the entry to the return of kvm_on_user_return. Costs a little on each
+    #[arg(long)]
+    pub timing: bool,
+    /// Show only the VMs whose name this regular expression finds, or the VM of this process; f changes it
+    #[arg(long, short = 'f', value_name = "REGEX|PID")]
+    pub filter: Option<String>,
+    /// Draw with ASCII only
+    #[arg(long)]
+    pub ascii: bool,
+    /// Where e writes its files
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub export_dir: PathBuf,
+    /// How many threads that run vCPUs can be told apart at once; what does not fit is counted as unattributed
+    #[arg(long, value_name = "N", default_value_t = MAX_VCPUS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_vcpus: u32,
+    /// Observe sets and closes by this kind of hook, and fail if it is not to be had
+    #[arg(long, value_enum, default_value = "auto")]
+    pub probe: ProbeChoice,
+}
+
 /// `shared-msr inspect`
 #[derive(Args, Debug)]
 pub struct InspectArguments {
@@ -217,7 +248,7 @@ pub fn sentence(message: &str) -> String {
     format!("{}; see `shared-msr --help`", text.strip_prefix("error: ").unwrap_or(&text))
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     let duration = match text.parse::<f64>() {
         // A bare number is seconds, as in sleep(1) and perf stat.
         Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,

@@ -1,8 +1,8 @@
 //! Shows which MSR restores KVM put off, which it really performed, and for which MSR.
 //!
 //! Layers, each using only those above it: [`kernel`] (what this host's kernel looks like), [`probe`] (the kernel-side
-//! programs), [`sample`] (a snapshot of what they counted), [`ledger`] (pure arithmetic on snapshots), [`report`] (ways
-//! to show a ledger). [`guest`] stands beside; [`commands`] puts everything together.
+//! programs), [`sample`] (a snapshot of what they counted), [`ledger`] (pure arithmetic on snapshots), [`report`] and [`tui`]
+//! (ways to show a ledger). [`guest`] stands beside; [`commands`] puts everything together.
 
 pub mod cli;
 pub mod commands;
@@ -14,3 +14,4 @@ pub mod obstacle;
 pub mod probe;
 pub mod report;
 pub mod sample;
+pub mod tui;

@@ -8,6 +8,7 @@ mod output;
 mod printer;
 mod report;
 mod signals;
+mod top;
 
 use std::process::ExitCode;
 
@@ -17,6 +18,7 @@ use crate::cli::{Cli, Command};
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Report(arguments) => report::run(arguments, cli.verbose),
+        Command::Top(arguments) => top::run(arguments),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Guest(arguments) => guest::run(arguments),

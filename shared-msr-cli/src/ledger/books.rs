@@ -129,7 +129,7 @@ impl Books for OwnerBooks {
 }
 
 /// Adds a tally to a sum.
-pub(super) fn add(sum: &mut Tally, tally: &Tally) {
+pub(crate) fn add(sum: &mut Tally, tally: &Tally) {
     for (sum, slot) in sum.slots.iter_mut().zip(&tally.slots) {
         sum.written += slot.written;
         sum.skipped += slot.skipped;

@@ -62,7 +62,8 @@ struct SavedReasons {
 impl From<&Ledger> for Saved {
     fn from(ledger: &Ledger) -> Self {
         let owners = &ledger.owners;
-        let bank = |(key, bank): (&BankKey, &ReasonCounters)| ([key.task, key.other, key.cpu, key.dirty, key.others], reasons(bank));
+        let bank =
+            |(key, bank): (&BankKey, &ReasonCounters)| ([key.task, key.other, key.cpu, key.dirty, key.others], reasons(bank));
         Self {
             duration_ns: u64::try_from(ledger.duration.as_nanos()).unwrap_or(u64::MAX),
             sight: match ledger.sight {
@@ -98,7 +99,11 @@ impl From<Saved> for Ledger {
         };
         let [used, most, given_back] = saved.usage;
         let owners = Owners {
-            vcpus: saved.vcpus.into_iter().map(|(task, id, exited, name)| (task, Vcpu { id, exited, command: bytes(&name) })).collect(),
+            vcpus: saved
+                .vcpus
+                .into_iter()
+                .map(|(task, id, exited, name)| (task, Vcpu { id, exited, command: bytes(&name) }))
+                .collect(),
             vms: saved.vms.into_iter().map(|(vm, name, command)| (vm, Vm { name, command })).collect(),
             tallies: saved.tallies.into_iter().map(|(task, cpu, words)| (TallyKey { task, cpu }, tally(&words))).collect(),
             causes: saved.causes.into_iter().map(cause_back).collect(),

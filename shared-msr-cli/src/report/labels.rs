@@ -31,13 +31,13 @@ pub(super) fn cause_reason((kind, code): Cause) -> Option<String> {
 }
 
 /// Cause and reason in one cell.
-pub(super) fn cause_cell(cause: Cause) -> String {
+pub(crate) fn cause_cell(cause: Cause) -> String {
     let kind = self::cause(cause.0);
     cause_reason(cause).map_or_else(|| kind.to_owned(), |reason| format!("{kind} {reason}"))
 }
 
 /// An exit reason's name; its number where it has none; a question mark where it could not be read.
-pub(super) fn reason_cell(vendor: Vendor, reason: Reason) -> String {
+pub(crate) fn reason_cell(vendor: Vendor, reason: Reason) -> String {
     let Some(reason) = reason else { return "?".to_owned() };
     reason_name(vendor, reason).unwrap_or_else(|| vendor.reason(reason))
 }
@@ -48,7 +48,7 @@ pub(super) fn reason_name(vendor: Vendor, reason: u32) -> Option<String> {
 }
 
 /// Who paid.
-pub(super) fn payer_cell(payer: &Payer) -> String {
+pub(crate) fn payer_cell(payer: &Payer) -> String {
     match (payer.tgid, payer.command.as_str()) {
         (0, _) => "others".to_owned(),
         (tgid, "") => tgid.to_string(),
@@ -57,7 +57,7 @@ pub(super) fn payer_cell(payer: &Payer) -> String {
 }
 
 /// A VM: always its process, and its name where it has one.
-pub(super) fn vm_cell(tgid: u32, vm: Option<&Vm>) -> String {
+pub(crate) fn vm_cell(tgid: u32, vm: Option<&Vm>) -> String {
     let name = vm.and_then(|vm| vm.name.as_ref().or(vm.command.as_ref()));
     name.map_or_else(|| tgid.to_string(), |name| format!("{tgid} {name}"))
 }

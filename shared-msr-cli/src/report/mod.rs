@@ -7,7 +7,7 @@ pub mod filter;
 pub mod interval;
 pub mod json;
 pub mod jsonl;
-mod labels;
+pub(crate) mod labels;
 pub mod number;
 mod summary;
 pub mod table;
