@@ -57,7 +57,7 @@ pub struct Cells {
 /// Lays out so many CPUs in a body of this size; narrow cells where there are too many.
 pub fn cells(body: Rect, cpus: usize, slots: usize) -> Cells {
     let (width, height) = (usize::from(body.width), usize::from(body.height));
-    let detail = (slots.max(1) + 3).min(height / 2);
+    let detail = (slots.max(1) + 4).min(height / 2);
     // A line above for the scale, and an empty one below.
     let room = height.saturating_sub(detail + 2).max(1);
     let roomy = (width / ROOMY_CELL).max(1);

@@ -13,6 +13,7 @@ use super::{
     shown::Shown,
     source::Sample,
     state::{Depth, Input, Purpose, State, Status, View},
+    view,
 };
 use crate::{cli, report::by::Column};
 
@@ -244,7 +245,10 @@ fn finish(state: &mut State, input: Input, effects: &mut Vec<Effect>) {
             state.filter = None;
             Ok(())
         }
-        Purpose::Filter => NameFilter::parse(&input.text).map(|filter| state.filter = Some(filter)),
+        Purpose::Filter => NameFilter::parse(&input.text).map(|filter| {
+            state.filter = Some(filter);
+            state.status = Some(Status::Done("verdict, curves and CPUs stay those of the whole host".to_owned()));
+        }),
         Purpose::Interval if input.text.is_empty() => Ok(()),
         Purpose::Interval => {
             let found = cli::positive_duration(input.text.trim()).map_err(|_| "not a time; try 2 or 500ms".to_owned());
@@ -290,7 +294,10 @@ fn go(state: &mut State, step: Move) {
             Move::Right => state.histogram = ((state.histogram.0 + 1).min(2), 0),
             other => state.histogram.1 = moved(state.histogram.1, other, 64, page),
         },
-        View::Help => state.help = moved(state.help, step, super::view::help::LINES, page),
+        View::Help => {
+            let last = view::help::length(state).saturating_sub(usize::from(body.height));
+            state.help = moved(state.help.min(last), step, last + 1, page);
+        }
         View::Overview | View::Vms | View::Exits | View::Causes => {
             let Some(grid) = state.grid() else { return };
             if matches!(step, Move::Left | Move::Right) {

@@ -41,7 +41,22 @@ pub(super) fn fit(text: &str, width: usize, theme: Theme) -> String {
     format!("{cut}{}", " ".repeat(width.saturating_sub(used)))
 }
 
-/// A text over as many lines as it needs; says how many there were.
+/// A text in lines of at most so many columns. Words that go on in the next line are indented by `indentation`.
+pub(super) fn wrap(text: &str, width: usize, indentation: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    // Blanks between words are kept, so that columns inside a line stay columns.
+    for piece in text.split_inclusive(' ') {
+        if line.width() + piece.trim_end().width() > width && !line.trim().is_empty() {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indentation)));
+        }
+        line.push_str(piece);
+    }
+    lines.push(line);
+    lines
+}
+
+/// A text over as many lines as it needs.
 pub(super) fn paragraph(frame: &mut Frame<'_>, area: Rect, text: impl Into<ratatui::text::Text<'static>>) {
     frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
 }

@@ -4,13 +4,12 @@ use ratatui::{Frame, layout::Rect, style::Style, text::Span};
 
 use crate::{
     ledger::CpuRow,
-    report::number::known,
     tui::{
         grid::{rate, shown as cell},
         layout,
         shown::Shown,
         state::State,
-        widgets::{line, take},
+        widgets::{self, line, take},
     },
 };
 
@@ -32,12 +31,11 @@ pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Re
     let cells = layout::cells(area, cpus.len(), state.slots());
     let mut rest = area;
     let scale = if area.width >= 80 {
-        "restores a second on each CPU: . none  1 some  2 >3  3 >10  4 >30  5 >100  6 >300  7 >1k"
+        "restores/s: . 0  1 >0  2 >3  3 >10  4 >30  5 >100  6 >300  7 >1k  8 >3k  9 >10k"
     } else {
-        "restores/s: . none 3 >10 5 >100 7 >1k"
+        "restores/s: . 0 1 >0 3 >10 5 >100 7 >1k"
     };
-    let more = if area.width >= 110 { "  8 >3k  9 >10k" } else { "" };
-    line(frame, take(&mut rest, 1), vec![Span::styled(format!("{scale}{more}"), theme.dim())]);
+    line(frame, take(&mut rest, 1), vec![Span::styled(scale, theme.dim())]);
     let rows = cpus.len().div_ceil(cells.per_row);
     let first = layout::first(selected / cells.per_row, rows, cells.rows);
     let seconds = shown.lately.duration.as_secs_f64();
@@ -92,14 +90,16 @@ fn detail(state: &State, shown: &Shown, row: &CpuRow, frame: &mut Frame<'_>, are
     let unit = if state.totals { "" } else { "/s" };
     let signed = |number: Option<u64>| cell(number.map(u64::cast_signed), per);
     let text = format!(
-        "exits{unit} {}  deferred{unit} {}  performed{unit} {}  written{unit} {}  closes {}",
+        "exits{unit} {}  deferred{unit} {}  performed{unit} {}  written{unit} {}  closes{unit} {}",
         signed(Some(row.events.exits)),
         signed(row.counts.deferred),
         signed(row.counts.performed),
         signed(row.counts.set_written),
-        known(row.events.windows_closed),
+        signed(row.events.windows_closed),
     );
-    line(frame, take(&mut rest, 1), vec![Span::raw(text)]);
+    for text in widgets::wrap(&text, usize::from(area.width), 0) {
+        line(frame, take(&mut rest, 1), vec![Span::raw(text)]);
+    }
     let Some(now) = now else {
         let text = "Its values changed too fast to be read at one moment, or cannot be read here.";
         return line(frame, take(&mut rest, 1), vec![Span::styled(text, theme.dim())]);

@@ -41,7 +41,7 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let theme = state.theme;
     let mut spans: Vec<Span<'static>> = Vec::new();
     let mut left = usize::from(area.width);
-    for (text, style) in parts(state) {
+    for (text, style) in parts(state, left) {
         let separator = if spans.is_empty() { "" } else { theme.separator() };
         if left <= separator.width() {
             break;
@@ -55,7 +55,7 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>, area: Rect) {
     line(frame, area, spans);
 }
 
-fn parts(state: &State) -> Vec<(String, Style)> {
+fn parts(state: &State, width: usize) -> Vec<(String, Style)> {
     let theme = state.theme;
     let plain = Style::new();
     let mut parts = Vec::new();
@@ -75,12 +75,29 @@ fn parts(state: &State) -> Vec<(String, Style)> {
                 parts.push((format!("LOST {} ({})", grouped(sum), names.join(", ")), theme.alarm()));
             }
         }
-        let kernel = shown.cost.kernel.map_or_else(|| "?".to_owned(), |share| format!("{share:.2}%"));
-        parts.push((format!("cost kernel {kernel} self {:.2}%", shown.cost.process), plain));
+        let programs = shown.cost.kernel.map_or_else(|| "?".to_owned(), |share| format!("{share:.2}%"));
+        let process = format!("{:.2}%", shown.cost.process);
+        let cost = match width {
+            ..80 => format!("b{programs} s{process}"),
+            80..120 => format!("bpf {programs} self {process}"),
+            _ => format!("cost bpf {programs} self {process}"),
+        };
+        parts.push((cost, plain));
     }
     parts.insert(parts.len().min(1), (humantime::format_duration(state.interval).to_string(), plain));
-    parts.push((format!("Linux {}", state.facts.host.kernel), plain));
-    parts.push((state.facts.vendor.module().to_owned(), plain));
+    let kernel = state.facts.host.kernel.as_str();
+    let wide = width >= 120;
+    let kernel = if wide { kernel } else { kernel.split(['-', '+']).next().unwrap_or(kernel) };
+    parts.push((if wide { format!("Linux {kernel} ({})", state.facts.vendor.module()) } else { kernel.to_owned() }, plain));
+    // On a narrow terminal only how; of what, help says.
+    let how = |hook: &str| if wide { hook.to_owned() } else { hook.split(':').next().unwrap_or(hook).to_owned() };
+    let hooks: Vec<String> = hooks(state).into_iter().map(|(event, hook)| format!("{event} {}", how(hook))).collect();
+    parts.push((hooks.join(if wide { ", " } else { " " }), plain));
+    parts
+}
+
+/// The hooks in use, those that matter most first.
+pub(super) fn hooks(state: &State) -> Vec<(&'static str, &str)> {
     let hooks = &state.facts.hooks;
     let named = [
         ("set", hooks.set.as_ref()),
@@ -88,10 +105,10 @@ fn parts(state: &State) -> Vec<(String, Style)> {
         ("exit", Some(&hooks.exit)),
         ("drop", hooks.drop.as_ref()),
         ("restored", hooks.restored.as_ref()),
+        ("check", hooks.check.as_ref()),
+        ("userspace exit", Some(&hooks.userspace_exit)),
     ];
-    let hook = |(event, hook): (&str, Option<&String>)| hook.map(|hook| format!("{event} {hook}"));
-    parts.push((named.into_iter().filter_map(hook).collect::<Vec<_>>().join(", "), plain));
-    parts
+    named.into_iter().filter_map(|(event, hook)| Some((event, hook?.as_str()))).collect()
 }
 
 /// The name of a loss up to its explanation.

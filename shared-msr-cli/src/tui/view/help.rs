@@ -2,13 +2,11 @@
 
 use ratatui::{Frame, layout::Rect, text::Span};
 
+use super::footer;
 use crate::tui::{
     state::State,
-    widgets::{line, take},
+    widgets::{self, line, take},
 };
-
-/// How many lines there are.
-pub(in crate::tui) const LINES: usize = TEXT.len();
 
 const TEXT: [&str; 45] = [
     "Views      1-7, Tab, Shift-Tab; h or ? this page and back",
@@ -51,19 +49,38 @@ const TEXT: [&str; 45] = [
     "           to user mode and paid), drop (KVM gave the CPU up)",
     "unattributed  what is nobody's: never a silent remainder",
     "",
-    "cost       kernel: time in our kernel-side programs, self: this",
+    "cost       bpf: time in our kernel-side programs, self: this",
     "           process; in percent of one CPU",
     "LOST       what could not be counted, since start",
     "?          what the hooks in use cannot tell",
     "Without a terminal: shared-msr report",
 ];
 
+/// All lines, in so many columns: the text, then what observes this host.
+fn lines(state: &State, width: usize) -> Vec<String> {
+    let host = &state.facts.host;
+    let measured = [String::new(), format!("Linux {} ({}), observed by", host.kernel, state.facts.vendor.module())];
+    let hooks = footer::hooks(state).into_iter().map(|(event, hook)| format!("  {event} {hook}"));
+    let refused = state.facts.refused.iter().map(|refused| {
+        let why = &refused.why.problem;
+        format!("  {} not by {}: {why}", refused.event.name(), refused.hook)
+    });
+    let all = TEXT.iter().map(|text| (*text).to_owned()).chain(measured).chain(hooks).chain(refused);
+    all.flat_map(|text| widgets::wrap(&state.theme.text(&text), width, 2)).collect()
+}
+
+/// How many lines there are.
+pub(in crate::tui) fn length(state: &State) -> usize {
+    lines(state, usize::from(state.size.0)).len()
+}
+
 /// Draws it.
 pub(super) fn draw(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let mut rest = area;
     let room = usize::from(area.height);
-    let first = state.help.min(LINES.saturating_sub(room));
-    for text in TEXT.iter().skip(first).take(room) {
-        line(frame, take(&mut rest, 1), vec![Span::raw(*text)]);
+    let lines = lines(state, usize::from(area.width));
+    let first = state.help.min(lines.len().saturating_sub(room));
+    for text in lines.into_iter().skip(first).take(room) {
+        line(frame, take(&mut rest, 1), vec![Span::raw(text)]);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ratatui::{Frame, layout::Rect, text::Span};
 use shared_msr_common::{Tally, WindowTally};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
     ledger::{
@@ -16,6 +17,7 @@ use crate::{
         rows,
         shown::Shown,
         state::State,
+        theme::Theme,
         widgets::{self, bar, fit, line, take},
     },
 };
@@ -28,10 +30,13 @@ enum Unit {
 }
 
 impl Unit {
-    fn show(self, number: u64) -> String {
+    fn show(self, number: u64, theme: Theme) -> String {
         match self {
             Self::Count => grouped(number),
-            Self::Time => format!("{:.1?}", Duration::from_nanos(number)),
+            Self::Time => {
+                let text = format!("{:.1?}", Duration::from_nanos(number));
+                if theme.ascii { text.replace('µ', "u") } else { text }
+            }
         }
     }
 }
@@ -68,19 +73,19 @@ fn one(state: &State, windows: &WindowTally, which: usize, frame: &mut Frame<'_>
     let mut rest = area;
     widgets::title(frame, take(&mut rest, 1), name.to_owned(), theme);
     if total(counts) == 0 {
-        let why = if which == 2 && !state.facts.hooks.restored.is_some() {
+        let why = if which == 2 && state.facts.hooks.restored.is_none() {
             "Restores are not timed. Start `shared-msr top --timing` to have their cost here."
         } else {
             "No window closed."
         };
         return widgets::paragraph(frame, rest, why);
     }
-    let percentiles = [50, 90, 99].map(|percent| format!("p{percent} {}", at_most(counts, percent, unit)));
+    let percentiles = [50, 90, 99].map(|percent| format!("p{percent} {}", at_most(counts, percent, unit, theme)));
     line(frame, take(&mut rest, 1), vec![Span::raw(percentiles.join("  "))]);
     let found = buckets(counts);
     let most = found.iter().map(|bucket| bucket.count).max().unwrap_or(0);
-    let label = |bucket: &Bucket| format!("from {}", unit.show(bucket.from));
-    let labels = found.iter().map(|bucket| label(bucket).len()).max().unwrap_or(0);
+    let label = |bucket: &Bucket| format!("from {}", unit.show(bucket.from, theme));
+    let labels = found.iter().map(|bucket| label(bucket).width()).max().unwrap_or(0);
     let numbers = grouped(most).len();
     let width = usize::from(area.width).saturating_sub(labels + numbers + 11);
     let skip = state.histogram.1.min(found.len().saturating_sub(usize::from(rest.height)));
@@ -93,25 +98,25 @@ fn one(state: &State, windows: &WindowTally, which: usize, frame: &mut Frame<'_>
     }
 }
 
-fn at_most(counts: &[u64], percent: u64, unit: Unit) -> String {
+fn at_most(counts: &[u64], percent: u64, unit: Unit, theme: Theme) -> String {
     percentile(counts, percent).map_or_else(
         || "?".to_owned(),
         |bucket| match bucket.to {
-            Some(to) => format!("<= {}", unit.show(to)),
-            None => format!(">= {}", unit.show(bucket.from)),
+            Some(to) => format!("<= {}", unit.show(to, theme)),
+            None => format!(">= {}", unit.show(bucket.from, theme)),
         },
     )
 }
 
 /// The percentiles of all distributions of one owner, a line each.
-pub(super) fn brief(windows: &WindowTally) -> Vec<String> {
+pub(super) fn brief(windows: &WindowTally, theme: Theme) -> Vec<String> {
     let three: [(&str, &[u64], Unit); 3] = [
         ("exits per window", &windows.exits_per_window, Unit::Count),
         ("window open", &windows.age, Unit::Time),
         ("cost of a restore", &windows.restore_cost, Unit::Time),
     ];
     let line = |(name, counts, unit): (&str, &[u64], Unit)| {
-        let parts = [50, 90, 99].map(|percent| format!("p{percent} {}", at_most(counts, percent, unit)));
+        let parts = [50, 90, 99].map(|percent| format!("p{percent} {}", at_most(counts, percent, unit, theme)));
         format!("{name:<18}{}", parts.join("  "))
     };
     three.into_iter().filter(|(_, counts, _)| total(counts) > 0).map(line).collect()

@@ -16,8 +16,10 @@ use crate::{
 pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Rect) {
     let mut rest = area;
     let text = if area.width >= 80 { verdict(&shown.total, state.facts.vendor) } else { brief(shown) };
-    let lines = u16::try_from(text.len()).unwrap_or(u16::MAX) / (area.width - 8) + 1;
-    widgets::paragraph(frame, take(&mut rest, lines.min(area.height / 3).max(1)), text);
+    let lines = widgets::wrap(&text, usize::from(area.width), 0);
+    for text in lines.into_iter().take(usize::from(area.height / 3).max(1)) {
+        line(frame, take(&mut rest, 1), vec![Span::raw(text)]);
+    }
     gauge(state, shown, frame, take(&mut rest, 1));
     let roomy = area.height >= 18;
     if roomy {

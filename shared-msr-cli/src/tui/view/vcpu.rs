@@ -46,7 +46,7 @@ pub(super) fn draw(state: &State, shown: &Shown, task: Task, frame: &mut Frame<'
     lines.iter_mut().for_each(|line| line.more.truncate(1));
     let grid = plan.grid(lines);
     let windows = ledger.owners.of(task).windows;
-    let brief = histograms::brief(&windows);
+    let brief = histograms::brief(&windows, theme);
     let wide = tall && area.width >= 120;
     let below = if wide { rest.height / 2 } else { u16::try_from(brief.len()).unwrap_or(0) };
     let height = u16::try_from(grid.rows.len() + 1).unwrap_or(u16::MAX).min(rest.height.saturating_sub(below)).max(2);

@@ -2,10 +2,13 @@
 
 use ratatui::{Frame, layout::Rect, text::Span};
 
-use crate::tui::{
-    shown::Shown,
-    state::{Depth, State},
-    widgets::{self, line, take},
+use crate::{
+    report::number::counted,
+    tui::{
+        shown::Shown,
+        state::{Depth, State},
+        widgets::{self, line, take},
+    },
 };
 
 /// Draws it.
@@ -15,13 +18,14 @@ pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Re
     let text = match state.depth {
         Depth::Vm(vm) => match shown.vm(vm) {
             Some(row) => {
-                format!("VM {}, {} vCPUs; Enter opens one, Esc goes back", state.theme.text(&row.label()), row.vcpus.len())
+                let vcpus = counted(row.vcpus.len() as u64, "vCPU");
+                format!("VM {}, {vcpus}; Enter opens one, Esc goes back", state.theme.text(&row.label()))
             }
             None => format!("VM {vm} is gone; Esc goes back"),
         },
         _ => {
             let some = shown.vms.iter().filter(|vm| state.takes(vm.vm, vm.name.as_deref())).count();
-            let which = if some == all { format!("{all} VMs") } else { format!("{some} of {all} VMs") };
+            let which = if some == all { counted(all as u64, "VM") } else { format!("{some} of {}", counted(all as u64, "VM")) };
             format!("{which}; Enter opens one, x shows the vCPUs of each")
         }
     };
