@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use ratatui::crossterm::event::KeyEvent;
 
 use super::source::Sample;
+use crate::ledger::Ledger;
 
 /// Something happened.
 #[derive(Clone, Debug)]
@@ -31,7 +32,7 @@ pub enum Effect {
     /// End the program with this error.
     Fail(String),
     /// Write this ledger to a file; its counters were read so long after counting began.
-    Export(Box<crate::ledger::Ledger>, Duration),
+    Export(Arc<Ledger>, Duration),
     /// Take samples this far apart.
     SetInterval(Duration),
     /// Draw everything again, whatever the terminal shows.

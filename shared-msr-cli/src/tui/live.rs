@@ -1,6 +1,6 @@
 //! This host as a source.
 
-use std::os::fd::OwnedFd;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use aya::sys::{Stats, enable_stats};
 
@@ -61,7 +61,8 @@ impl Source for Live {
         let list = self.target.msrs();
         let ledger = Ledger::settle(&snapshot, &list);
         let kernel = self.timing.as_ref().and_then(|_| self.measurement.probes.run_time());
-        Ok(Sample { ledger, cpus: self.structures(&snapshot, list.len()), cost: cost::of(kernel) })
+        let cpus = self.structures(&snapshot, list.len());
+        Ok(Sample { ledger: Arc::new(ledger), cpus, cost: cost::of(kernel) })
     }
 
     fn tidy(&mut self) -> Result<(), Obstacle> {

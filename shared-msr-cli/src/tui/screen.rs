@@ -14,6 +14,7 @@ use ratatui::{
         execute,
         terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
     },
+    layout::{Position, Rect},
 };
 
 use super::{state::State, view};
@@ -52,7 +53,9 @@ impl Screen {
 
     /// The next drawing draws everything, whatever the terminal shows.
     pub(super) fn redraw(&mut self) -> anyhow::Result<()> {
-        self.terminal.clear().context("cannot draw")
+        // Not `clear`: it asks the terminal where its cursor is, and a serial line or a slow one may never answer.
+        let size = self.terminal.size().context("cannot tell the size of the terminal")?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size))).context("cannot draw")
     }
 
     /// Draws what has changed.
@@ -97,7 +100,21 @@ fn restore() {
     restore_settings();
 }
 
-/// Gives its settings back without writing to it, because it may not take any output.
-pub(super) fn restore_settings() {
+/// Gives its settings back.
+fn restore_settings() {
     drop(disable_raw_mode());
+}
+
+/// Gives the terminal back from another thread than the one that draws, which may hold the lock of standard output for ever
+/// because the terminal takes none.
+pub(super) fn restore_by_force() {
+    restore_settings();
+    let mut signs = Vec::new();
+    drop(execute!(signs, LeaveAlternateScreen, Show));
+    let mut ready = libc::pollfd { fd: libc::STDOUT_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: `ready` is one `pollfd`.
+    if unsafe { libc::poll(&raw mut ready, 1, 0) } == 1 && ready.revents & libc::POLLOUT != 0 {
+        // SAFETY: `signs` has so many bytes.
+        unsafe { libc::write(libc::STDOUT_FILENO, signs.as_ptr().cast(), signs.len()) };
+    }
 }

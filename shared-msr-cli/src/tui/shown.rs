@@ -71,7 +71,7 @@ pub struct Shown {
     /// What happened since the sample before.
     pub lately: Ledger,
     /// What happened since start or reset.
-    pub total: Ledger,
+    pub total: Arc<Ledger>,
     /// The VMs.
     pub vms: Vec<VmNumbers>,
     /// What is nobody's.
@@ -86,8 +86,8 @@ impl Shown {
     /// Derives everything. `before` is the sample before, `base` the one at the last reset.
     pub fn new(sample: Arc<Sample>, before: Option<&Sample>, base: Option<&Sample>, mut history: History) -> Self {
         let ledger = &sample.ledger;
-        let since = |other: Option<&Sample>| other.map_or_else(|| ledger.clone(), |other| ledger.since(&other.ledger));
-        let (lately, total) = (since(before), since(base));
+        let lately = before.map_or_else(|| Ledger::clone(ledger), |before| ledger.since(&before.ledger));
+        let total = base.map_or_else(|| Arc::clone(ledger), |base| Arc::new(ledger.since(&base.ledger)));
         let cost = before.map_or_else(Share::default, |before| Share::between(before.cost, sample.cost, lately.duration));
         let (vms, unattributed) = vms(ledger, &lately, &total);
         let vcpus = vms.iter().flat_map(|vm| &vm.vcpus).filter(|vcpu| !vcpu.ended);

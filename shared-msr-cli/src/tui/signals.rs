@@ -41,7 +41,7 @@ pub(super) fn listen(to: Sender<Message>) -> anyhow::Result<()> {
             };
             drop(to.send(Message::Event(Event::Quit)));
             tokio::time::sleep(PATIENCE).await;
-            screen::restore_settings();
+            screen::restore_by_force();
             process::exit(128 + end);
         }
     };

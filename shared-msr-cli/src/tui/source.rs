@@ -1,6 +1,6 @@
 //! Where the live view gets its ledgers from.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     kernel::{
@@ -51,7 +51,7 @@ pub struct Cost {
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Everything since counting began. Because it is cumulative, a sample that nobody looked at is not missed.
-    pub ledger: Ledger,
+    pub ledger: Arc<Ledger>,
     /// The structures that could be read while their CPU stood still.
     pub cpus: Vec<CpuNow>,
     /// What it has cost.

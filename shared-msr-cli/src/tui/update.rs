@@ -61,9 +61,13 @@ pub fn update(mut state: State, event: Event) -> (State, Vec<Effect>) {
 }
 
 fn take(state: &mut State, sample: Arc<Sample>) {
-    let before = state.newest.take();
-    let history = before.as_ref().map(|shown| shown.history.clone()).unwrap_or_default();
-    let shown = Shown::new(sample, before.as_ref().map(|shown| &*shown.sample), state.base.as_deref(), history);
+    if !state.paused {
+        state.shown = None;
+    }
+    // Nobody else has it then, and a long history need not be copied.
+    let before = state.newest.take().map(Arc::unwrap_or_clone);
+    let (before, history) = before.map(|shown| (shown.sample, shown.history)).unzip();
+    let shown = Shown::new(sample, before.as_deref(), state.base.as_deref(), history.unwrap_or_default());
     let shown = Arc::new(shown);
     state.newest = Some(Arc::clone(&shown));
     if !state.paused {
@@ -106,7 +110,7 @@ fn act(state: &mut State, action: Action, effects: &mut Vec<Effect>) {
         }
         Action::Totals => state.totals = !state.totals,
         Action::Export => match &state.shown {
-            Some(shown) => effects.push(Effect::Export(Box::new(shown.total.clone()), shown.sample.ledger.duration)),
+            Some(shown) => effects.push(Effect::Export(Arc::clone(&shown.total), shown.sample.ledger.duration)),
             None => state.status = Some(Status::Problem("nothing was measured yet; wait for the first sample".to_owned())),
         },
         Action::Redraw => effects.push(Effect::Redraw),
@@ -130,13 +134,16 @@ fn show(state: &mut State, view: View) {
 }
 
 fn reset(state: &mut State) {
-    let Some(newest) = state.newest.clone() else { return };
+    let Some(newest) = state.newest.clone() else {
+        state.status = Some(Status::Problem("nothing was measured yet; wait for the first sample".to_owned()));
+        return;
+    };
     state.base = Some(Arc::clone(&newest.sample));
     // The total of nothing, so that what was counted so far is gone at once.
-    let total = newest.sample.ledger.since(&newest.sample.ledger);
+    let total = Arc::new(newest.sample.ledger.since(&newest.sample.ledger));
     let zero = |shown: &Arc<Shown>| {
         let mut shown = Shown::clone(shown);
-        shown.total = total.clone();
+        shown.total = Arc::clone(&total);
         shown.unattributed.1 = Default::default();
         for vm in &mut shown.vms {
             vm.total = Default::default();

@@ -44,7 +44,7 @@ fn samples(text: &str) -> Vec<Arc<Sample>> {
         let values = |curr| vec![Value { host: 0, curr }; ledger.msrs.len()];
         let cpus = vec![CpuNow { cpu: 1, registered: true, values: values(0xdef) }];
         let cost = Cost { kernel: Some(Duration::from_micros(number * 2_500)), process: Duration::from_millis(number * 8) };
-        Arc::new(Sample { ledger, cpus, cost })
+        Arc::new(Sample { ledger: ledger.into(), cpus, cost })
     };
     (1..).zip(ledgers(text)).map(sample).collect()
 }

@@ -1,5 +1,7 @@
 //! Pictures of every view in every size.
 
+use std::sync::Arc;
+
 use ratatui::crossterm::event::KeyCode;
 
 use super::{User, draw};
@@ -119,13 +121,14 @@ fn without_colours_there_is_none_and_the_text_is_the_same() {
 fn five_hundred_cpus_fit_on_a_small_terminal() {
     let mut user = User::at(80, 24);
     let mut sample = (*user.state.shown.clone().unwrap().sample).clone();
-    let first = sample.ledger.cpus[1].clone();
+    let ledger = Arc::make_mut(&mut sample.ledger);
+    let first = ledger.cpus[1].clone();
     let row = |cpu: u32| {
         let mut row = crate::ledger::CpuRow { cpu, ..first.clone() };
         row.counts.performed = Some(if cpu % 3 == 0 { 0 } else { 1_u64 << (cpu % 19) });
         row
     };
-    sample.ledger.cpus = (0..512).map(row).collect();
+    ledger.cpus = (0..512).map(row).collect();
     let mut facts = (*user.state.facts).clone();
     facts.host.online_cpus = (0..512).collect();
     user.state.facts = facts.into();
@@ -140,7 +143,8 @@ fn five_hundred_cpus_fit_on_a_small_terminal() {
 fn losses_have_a_word_and_stand_first() {
     let mut user = User::at(80, 24);
     let mut sample = (*user.state.shown.clone().unwrap().sample).clone();
-    sample.ledger.lost.unseen_changes = 1_234;
+    let ledger = Arc::make_mut(&mut sample.ledger);
+    ledger.lost.unseen_changes = 1_234;
     user.event(crate::tui::event::Event::Sample(sample.into()));
     let screen = user.screen();
     assert!(screen.lines().last().unwrap().starts_with("LOST 1,234 unseen changes"), "{screen}");
@@ -150,7 +154,8 @@ fn losses_have_a_word_and_stand_first() {
 fn without_reasons_it_is_said_how_to_have_them() {
     let mut user = User::at(80, 24);
     let mut sample = (*user.state.shown.clone().unwrap().sample).clone();
-    sample.ledger.owners.banks = None;
+    let ledger = Arc::make_mut(&mut sample.ledger);
+    ledger.owners.banks = None;
     user.event(crate::tui::event::Event::Sample(sample.into()));
     user.keys("4");
     assert!(user.screen().contains("--by-reason"), "{}", user.screen());
@@ -168,7 +173,8 @@ fn before_the_first_sample_it_is_said_when_it_comes() {
 fn a_name_with_wide_signs_is_cut_where_its_column_ends() {
     let mut user = User::at(40, 12);
     let mut sample = (*user.state.shown.clone().unwrap().sample).clone();
-    for vm in sample.ledger.owners.vms.values_mut() {
+    let ledger = Arc::make_mut(&mut sample.ledger);
+    for vm in ledger.owners.vms.values_mut() {
         vm.name = Some("仮想計算機仮想計算機仮想計算機".to_owned());
     }
     user.event(crate::tui::event::Event::Sample(sample.into()));
