@@ -27,9 +27,13 @@ pub struct Live {
 impl Live {
     /// Attaches everything and starts to count.
     pub fn start(options: Options) -> Result<Self, Obstacle> {
-        let target = Target::find()?;
+        let mut target = Target::find()?;
         let timing = enable_stats(Stats::RunTime).ok();
         let measurement = Measurement::start(&target, options)?;
+        target.btf.forget();
+        // What loading took is not needed again. glibc would keep it.
+        // SAFETY: this call takes a number only.
+        unsafe { libc::malloc_trim(0) };
         let probes = &measurement.probes;
         let facts = Facts {
             host: target.host.clone(),

@@ -2,7 +2,10 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{self, Receiver},
+    sync::{
+        atomic::Ordering,
+        mpsc::{self, Receiver},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -38,26 +41,29 @@ pub struct Settings {
 /// Shows a source until the user has seen enough.
 pub fn run<S: Source>(make: impl FnOnce() -> Result<S, Obstacle> + Send + 'static, settings: Settings) -> anyhow::Result<()> {
     let (to, messages) = mpsc::channel();
-    signals::listen(to.clone())?;
+    let ending = signals::listen(to.clone())?;
     let (sampler, facts) = Sampler::start(make, settings.interval, to.clone())?;
     let screen = Screen::enter()?;
     keyboard::listen(to)?;
     let mut state = State::new(facts, settings.theme, screen.size()?, settings.interval);
     state.filter = settings.filter;
-    Loop { messages, sampler, screen, export_dir: settings.export_dir }.run(state)
+    let mut view = Loop { screen, messages, sampler, export_dir: settings.export_dir };
+    let ended = view.run(state);
+    ending.store(true, Ordering::SeqCst);
+    ended
 }
 
 /// What effects work on.
 struct Loop {
+    // First, so that the terminal is given back before the end of the sampler is waited for.
+    screen: Screen,
     messages: Receiver<Message>,
     sampler: Sampler,
-    // Dropped before an error is shown.
-    screen: Screen,
     export_dir: PathBuf,
 }
 
 impl Loop {
-    fn run(mut self, mut state: State) -> anyhow::Result<()> {
+    fn run(&mut self, mut state: State) -> anyhow::Result<()> {
         let mut drawn = None;
         loop {
             if drawn != Some(state.revision) {

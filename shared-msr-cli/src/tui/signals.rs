@@ -1,6 +1,15 @@
 //! Signals, from a thread that waits for them.
 
-use std::{process, sync::mpsc::Sender, thread, time::Duration};
+use std::{
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Sender,
+    },
+    thread,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,8 +19,11 @@ use super::{event::Event, message::Message, screen};
 /// How long a signal waits for the view to end by itself. It cannot while the terminal takes no output (Ctrl-S).
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Starts the thread. From now on these signals do not end the process at once.
-pub(super) fn listen(to: Sender<Message>) -> anyhow::Result<()> {
+/// Starts the thread. From now on these signals do not end the process at once. Once the flag is set the view is ending by
+/// itself, however long that takes: the kernel may take seconds to let go of the programs.
+pub(super) fn listen(to: Sender<Message>) -> anyhow::Result<Arc<AtomicBool>> {
+    let ending = Arc::new(AtomicBool::new(false));
+    let heard = Arc::clone(&ending);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     let listen = |kind| {
         let _inside = runtime.enter();
@@ -41,10 +53,12 @@ pub(super) fn listen(to: Sender<Message>) -> anyhow::Result<()> {
             };
             drop(to.send(Message::Event(Event::Quit)));
             tokio::time::sleep(PATIENCE).await;
-            screen::restore_by_force();
-            process::exit(128 + end);
+            if !heard.load(Ordering::SeqCst) {
+                screen::restore_by_force();
+                process::exit(128 + end);
+            }
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait)).context("cannot start a thread")?;
-    Ok(())
+    Ok(ending)
 }

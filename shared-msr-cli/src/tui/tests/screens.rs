@@ -125,7 +125,7 @@ fn five_hundred_cpus_fit_on_a_small_terminal() {
     let first = ledger.cpus[1].clone();
     let row = |cpu: u32| {
         let mut row = crate::ledger::CpuRow { cpu, ..first.clone() };
-        row.counts.performed = Some(if cpu % 3 == 0 { 0 } else { 1_u64 << (cpu % 19) });
+        row.counts.performed = Some(if cpu.is_multiple_of(3) { 0 } else { 1_u64 << (cpu % 19) });
         row
     };
     ledger.cpus = (0..512).map(row).collect();
@@ -182,4 +182,16 @@ fn a_name_with_wide_signs_is_cut_where_its_column_ends() {
     let screen = user.screen();
     assert!(screen.contains('…') && screen.contains("EXITS"), "{screen}");
     assert!(matches!(user.state.grid().unwrap().rows[0].key, Key::Vm(_)));
+}
+
+#[test]
+fn books_that_do_not_reconcile_are_said_so_with_the_reason() {
+    let mut user = User::at(80, 24);
+    let mut sample = (*user.state.shown.clone().unwrap().sample).clone();
+    let ledger = Arc::make_mut(&mut sample.ledger);
+    ledger.violations = vec!["exits: 7 over all owners, but 8 over all CPUs".to_owned()];
+    user.event(crate::tui::event::Event::Sample(sample.into()));
+    let screen = user.screen();
+    assert!(screen.contains("please report this: exits: 7 over all owners"), "{screen}");
+    assert!(screen.lines().last().unwrap().starts_with("NOT RECONCILED"), "{screen}");
 }

@@ -20,6 +20,13 @@ pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Re
     for text in lines.into_iter().take(usize::from(area.height / 3).max(1)) {
         line(frame, take(&mut rest, 1), vec![Span::raw(text)]);
     }
+    if let Some(violation) = shown.sample.ledger.violations.first() {
+        // Nothing below can be trusted then.
+        let text = format!("NOT RECONCILED, please report this: {}", state.theme.text(violation));
+        for text in widgets::wrap(&text, usize::from(area.width), 0).into_iter().take(2) {
+            line(frame, take(&mut rest, 1), vec![Span::styled(text, state.theme.alarm())]);
+        }
+    }
     gauge(state, shown, frame, take(&mut rest, 1));
     let roomy = area.height >= 18;
     if roomy {
