@@ -18,7 +18,7 @@ slopes() {
 }
 for repeat in 1 2 3; do
     slopes alone alone
-    for options in "--probe fentry" "--probe kprobe" "--probe tracepoint" "--probe fentry --verify"; do
+    for options in "--probe fentry" "--probe kprobe" "--probe tracepoint" "--probe fentry --verify" "--probe fentry --timing" "--probe fentry --by reason"; do
         slopes "$options" measured
     done
 done

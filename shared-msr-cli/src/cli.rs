@@ -37,6 +37,8 @@ pub enum Command {
     Report(ReportArguments),
     /// Watch it live, full-screen
     Top(TopArguments),
+    /// Show single events: sets, exits, closes with their causes and payers
+    Trace(TraceArguments),
     /// Print the kernel's own tables: the list of MSRs, and each CPU's host and current values
     Inspect(InspectArguments),
     /// Say what this host allows, which hooks will be used, and what to change
@@ -175,6 +177,42 @@ pub struct TopArguments {
     /// Observe sets and closes by this kind of hook, and fail if it is not to be had
     #[arg(long, value_enum, default_value = "auto")]
     pub probe: ProbeChoice,
+}
+
+/// Formats of `trace`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EventFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object on each line
+    Jsonl,
+}
+
+/// `shared-msr trace`
+#[derive(Args, Debug)]
+pub struct TraceArguments {
+    /// How long to trace, such as 500ms or 10s; without it, and without COMMAND, until Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "command")]
+    pub duration: Option<Duration>,
+    /// End after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Which events.
+    #[command(flatten)]
+    pub filter: FilterArguments,
+    /// How to print
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: EventFormat,
+    /// Write the events to this file; COMMAND then keeps its standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Observe sets and closes by this kind of hook, and fail if it is not to be had
+    #[arg(long, value_enum, default_value = "auto")]
+    pub probe: ProbeChoice,
+    /// Trace while this command runs, and exit with its status; its standard output goes to standard error
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// `shared-msr inspect`

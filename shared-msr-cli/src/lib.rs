@@ -2,7 +2,7 @@
 //!
 //! Layers, each using only those above it: [`kernel`] (what this host's kernel looks like), [`probe`] (the kernel-side
 //! programs), [`sample`] (a snapshot of what they counted), [`ledger`] (pure arithmetic on snapshots), [`report`] and [`tui`]
-//! (ways to show a ledger). [`guest`] stands beside; [`commands`] puts everything together.
+//! (ways to show a ledger), [`trace`] (single events). [`guest`] stands beside; [`commands`] puts everything together.
 
 pub mod cli;
 pub mod commands;
@@ -14,4 +14,5 @@ pub mod obstacle;
 pub mod probe;
 pub mod report;
 pub mod sample;
+pub mod trace;
 pub mod tui;

@@ -41,6 +41,8 @@ fn wrong_usage_is_status_2_and_one_sentence() {
         (&["inspect", "--cpu", "a-b"], "list of CPUs"),
         (&["guest", "--tsc-aux", "many"], "many"),
         (&["guest", "--duration", "0s"], "longer than 0"),
+        (&["guest", "--spin", "--shutdown"], "cannot be used with"),
+        (&["guest", "--spin", "--interrupts", "1"], "cannot be used with"),
     ] {
         shared_msr(arguments).assert().code(2).stdout("").stderr(contains(words).and(one_sentence()));
     }
@@ -95,7 +97,9 @@ fn doctor_and_report_agree_about_this_host() {
 /// With KVM the counts are exact; without, the guest says in a sentence why it cannot run.
 #[test]
 fn the_guest_makes_exactly_the_exits_it_was_asked_for() {
-    let output = shared_msr(&["guest", "--outs", "7", "--cpuids", "3", "--hlts", "2", "--format", "json"]).output().unwrap();
+    let numbers = "--outs 7 --cpuids 3 --hlts 2 --mmios 4 --interrupts 5 --shutdown";
+    let arguments: Vec<&str> = ["guest", "--format", "json"].into_iter().chain(numbers.split(' ')).collect();
+    let output = shared_msr(&arguments).output().unwrap();
     if std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
         assert_eq!(output.status.code(), Some(1));
         assert!(one_sentence().eval(&text(&output.stderr)), "{output:?}");
@@ -103,7 +107,8 @@ fn the_guest_makes_exactly_the_exits_it_was_asked_for() {
     }
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    for (field, number) in [("outs", 7), ("hlts", 2), ("kvm_runs", 9), ("cpuids", 21), ("schema", 1), ("set_msrs_calls", 1)] {
+    let exits = [("outs", 7), ("hlts", 2), ("mmios", 4), ("interrupts", 5), ("shutdowns", 1), ("kvm_runs", 19), ("cpuids", 21)];
+    for (field, number) in exits.into_iter().chain([("schema", 1), ("set_msrs_calls", 1)]) {
         assert_eq!(outcome[field], number, "{field}");
     }
     assert_eq!(outcome["complete"], true);

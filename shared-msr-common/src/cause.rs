@@ -3,6 +3,7 @@
 use crate::{
     MAX_SLOTS,
     owner::{COMMAND_BYTES, Task},
+    tally::add_all,
 };
 
 /// The owner's thread went back to its VMM; the code is `run->exit_reason`, KVM_EXIT_*.
@@ -56,4 +57,14 @@ pub struct CauseTally {
 impl CauseTally {
     /// Nothing counted yet.
     pub const EMPTY: Self = Self { closed: 0, clean: 0, performed: [0; MAX_SLOTS], command: [0; COMMAND_BYTES] };
+
+    /// Adds another one; the name stays, unless there is none yet.
+    pub fn add(&mut self, other: &Self) {
+        self.closed += other.closed;
+        self.clean += other.clean;
+        add_all(&mut self.performed, &other.performed);
+        if self.command == [0; COMMAND_BYTES] {
+            self.command = other.command;
+        }
+    }
 }

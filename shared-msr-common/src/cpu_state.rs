@@ -142,8 +142,8 @@ pub struct CpuState {
     pub userspace_exits: u64,
     /// The thread that made the last exit.
     pub exit_owner: Task,
-    /// The vCPU that made the last exit, by the address of its structure, plus the number of vCPUs that had ended by then; 0
-    /// when its owner has to be looked up at the next exit. With `exits` the only field that the hot path touches.
+    /// The vCPU that made the last exit, by the address of its structure, plus the number of vCPU threads that had ended by then;
+    /// 0 when its owner has to be looked up at the next exit. With `exits` the only field that the hot path touches.
     pub vcpu: u64,
     /// `kvm_exit` events.
     pub exits: u64,

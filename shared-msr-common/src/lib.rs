@@ -22,6 +22,9 @@ pub use tally::{SlotTally, Tally, WindowTally};
 /// The most slots KVM has: `KVM_MAX_NR_USER_RETURN_MSRS` (arch/x86/kvm/x86.c since 5.10; `KVM_NR_SHARED_MSRS` before).
 pub const MAX_SLOTS: usize = 16;
 
+/// At and above this the programs count nothing, see [`CpuState::vcpu`]: no address of the kernel with it added is one.
+pub const STOPPED: u64 = 1 << 62;
+
 /// How many bytes of the kernel's per-CPU structure the programs copy, at most. The structure
 /// (`struct kvm_user_return_msrs`, before 5.10 `struct kvm_shared_msrs`) has 288 bytes in Linux 4.4 to 7.3; the rest
 /// leaves room for a longer header.

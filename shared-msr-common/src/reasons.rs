@@ -1,6 +1,6 @@
 //! Exits by reason.
 
-use crate::owner::Task;
+use crate::{owner::Task, tally::add_all};
 
 /// Exit reasons up to here are counted each in a place of its own: all of VMX (up to 85 in 7.3), and SVM's of hardware
 /// (up to 0xa6).
@@ -82,6 +82,19 @@ impl ReasonCounters {
         self.unlisted += 1;
     }
 
+    /// Adds another one. A rare reason that finds no place any more is still counted.
+    pub fn add(&mut self, other: &Self) {
+        add_all(&mut self.common, &other.common);
+        for rare in other.rare.iter().filter(|rare| rare.exits != 0) {
+            match self.rare.iter_mut().find(|place| place.exits == 0 || place.reason == rare.reason) {
+                Some(place) => (place.reason, place.exits) = (rare.reason, place.exits + rare.exits),
+                None => self.unlisted += rare.exits,
+            }
+        }
+        self.unlisted += other.unlisted;
+        self.unread += other.unread;
+    }
+
     /// All exits, whatever is known of their reason.
     pub fn total(&self) -> u64 {
         let common: u64 = self.common.iter().sum();
@@ -126,6 +139,18 @@ mod tests {
         assert_eq!(counters.rare[0], RareReason { reason: 0x8000_0021, exits: 2 });
         assert_eq!(counters.unlisted, 1);
         assert_eq!(counters.total(), 3 + RARE_REASONS as u64);
+    }
+
+    #[test]
+    fn rare_reasons_are_added_by_what_they_are_not_by_where_they_stand() {
+        let (mut left, mut right) = (ReasonCounters::EMPTY, ReasonCounters::EMPTY);
+        left.count(0x8000_0021);
+        right.count(0x8000_0022);
+        right.count(0x8000_0021);
+        left.add(&right);
+        assert_eq!(left.rare[0], RareReason { reason: 0x8000_0021, exits: 2 });
+        assert_eq!(left.rare[1], RareReason { reason: 0x8000_0022, exits: 1 });
+        assert_eq!(left.total(), 3);
     }
 
     #[test]

@@ -2,28 +2,19 @@
 
 use crate::MAX_SLOTS;
 
-/// Buckets of [`WindowTally::exits_per_window`].
+/// Buckets of [`WindowTally::exits_per_window`]. All numbers of buckets are powers of two, so that the verifier can follow a
+/// masked one.
 pub const EXITS_BUCKETS: usize = 32;
-/// Buckets of [`WindowTally::age`]; the last begins at 2^46 ns, about 20 hours.
-pub const AGE_BUCKETS: usize = 48;
-/// Buckets of [`WindowTally::restore_cost`]; the last begins at 2^22 ns, about 4 ms.
-pub const COST_BUCKETS: usize = 24;
+/// Buckets of [`WindowTally::age`]; the last begins at 2^62 ns, which is never.
+pub const AGE_BUCKETS: usize = 64;
+/// Buckets of [`WindowTally::restore_cost`]; the last begins at 2^30 ns, about 1 s.
+pub const COST_BUCKETS: usize = 32;
 
 /// The bucket of a number: 0 for 0, else `b` for 2^(b-1) up to 2^b - 1; the last one takes all that is larger.
 #[inline(always)]
 pub const fn bucket(number: u64, buckets: usize) -> usize {
-    // By halves: BPF has no instruction that counts leading zeros.
-    let mut rest = number;
-    let mut bits = 0;
-    let mut step = 32;
-    while step > 0 {
-        if rest >> step != 0 {
-            rest >>= step;
-            bits += step;
-        }
-        step /= 2;
-    }
-    let bucket = if number == 0 { 0 } else { bits + 1 };
+    // Without a branch: the verifier follows each, and these would multiply.
+    let bucket = (u64::BITS - number.leading_zeros()) as usize;
     if bucket < buckets { bucket } else { buckets - 1 }
 }
 
@@ -51,6 +42,15 @@ pub struct SlotTally {
 impl SlotTally {
     /// Nothing counted yet.
     pub const EMPTY: Self = Self { written: 0, skipped: 0, failed: 0, deferred: 0, performed: 0 };
+
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        self.written += other.written;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.deferred += other.deferred;
+        self.performed += other.performed;
+    }
 }
 
 /// What is credited per window. Only 64-bit counters, so that it can be walked as words.
@@ -127,6 +127,28 @@ impl Tally {
     /// Nothing counted yet.
     pub const EMPTY: Self =
         Self { slots: [SlotTally::EMPTY; MAX_SLOTS], windows: WindowTally::EMPTY, exits: 0, userspace_exits: 0 };
+
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, slot) in self.slots.iter_mut().zip(&other.slots) {
+            sum.add(slot);
+        }
+        add_all(self.windows.words_mut(), other.windows.words());
+        self.exits += other.exits;
+        self.userspace_exits += other.userspace_exits;
+    }
+
+    /// All slots together.
+    pub fn all_slots(&self) -> SlotTally {
+        let mut sum = SlotTally::EMPTY;
+        self.slots.iter().for_each(|slot| sum.add(slot));
+        sum
+    }
+}
+
+/// Adds counter by counter.
+pub(crate) fn add_all(sums: &mut [u64], counters: &[u64]) {
+    sums.iter_mut().zip(counters).for_each(|(sum, counter)| *sum += counter);
 }
 
 #[cfg(test)]
@@ -138,9 +160,12 @@ mod tests {
         for (number, expected) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1 << 30, 31), (u64::MAX, 31)] {
             assert_eq!(bucket(number, EXITS_BUCKETS), expected, "{number}");
         }
-        assert_eq!(bucket((1 << 46) - 1, AGE_BUCKETS), 46);
-        assert_eq!(bucket(1 << 46, AGE_BUCKETS), 47);
-        assert_eq!(bucket(u64::MAX, AGE_BUCKETS), 47);
+        assert_eq!(bucket((1 << 62) - 1, AGE_BUCKETS), 62);
+        assert_eq!(bucket(1 << 62, AGE_BUCKETS), 63);
+        assert_eq!(bucket(u64::MAX, AGE_BUCKETS), 63);
+        for buckets in [EXITS_BUCKETS, AGE_BUCKETS, COST_BUCKETS] {
+            assert!(buckets.is_power_of_two());
+        }
     }
 
     #[test]

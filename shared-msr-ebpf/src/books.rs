@@ -24,6 +24,10 @@ static TALLIES: HashMap<TallyKey, Tally> = HashMap::with_max_entries(1, 0);
 /// What each cause is credited with.
 #[map]
 static CAUSES: HashMap<CauseKey, CauseTally> = HashMap::with_max_entries(1, 0);
+/// What is credited to causes whose payers found no row of their own: on a host where processes come and go there is no end of
+/// payers.
+#[map]
+static OTHER_PAYERS: HashMap<CauseKey, CauseTally> = HashMap::with_max_entries(1, 0);
 /// Rows as they begin: too large for the stack.
 #[map]
 static EMPTY_TALLY: Array<Tally> = Array::with_max_entries(1, 0);
@@ -49,8 +53,7 @@ impl Books for Maps {
             let empty = EMPTY_CAUSE.get(0)?;
             let made = rows.insert(key, empty, MAKE);
             if made.is_err() {
-                // Too many payers: those that have no row share one.
-                let others = CauseKey { payer: 0, ..*key };
+                let (rows, others) = (&OTHER_PAYERS, CauseKey { payer: 0, ..*key });
                 if rows.get_ptr(others).is_none() {
                     let _ = rows.insert(others, empty, MAKE);
                 }

@@ -23,6 +23,10 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 static EVENTS_LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
+/// `BPF_RB_NO_WAKEUP` (include/uapi/linux/bpf.h): user space looks from time to time. If each event woke it, its own returns to
+/// user mode would be what the trace is full of.
+const NO_WAKEUP: u64 = 1;
+
 /// Sends an event with these particulars.
 #[inline(always)]
 fn send(state: &CpuState, kind: u32, fill: impl FnOnce(&mut Event)) {
@@ -44,7 +48,7 @@ fn send(state: &CpuState, kind: u32, fill: impl FnOnce(&mut Event)) {
         ..Event::default()
     });
     fill(event);
-    room.submit(0);
+    room.submit(NO_WAKEUP);
 }
 
 /// A set, after it was accounted.

@@ -10,7 +10,6 @@ use aya_ebpf::{
 use shared_msr_common::owner::UNKNOWN_ID;
 
 use crate::{
-    live::running,
     owner::{self, Person},
     state::CPU_STATE,
 };
@@ -18,7 +17,7 @@ use crate::{
 /// Counts one exit of the vCPU that is the first argument of `trace_kvm_exit` (from 5.16 on).
 #[raw_tracepoint]
 pub(crate) fn shared_msr_exit(context: RawTracePointContext) -> i32 {
-    count(context.arg(0));
+    count(Person::Vcpu(context.arg(0)));
     0
 }
 
@@ -26,26 +25,23 @@ pub(crate) fn shared_msr_exit(context: RawTracePointContext) -> i32 {
 /// address of the kernel is.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_exit_any(context: RawTracePointContext) -> i32 {
-    count(owner::vcpu_among(context.arg(0), context.arg(1)));
+    count(Person::Vcpu(owner::vcpu_among(context.arg(0), context.arg(1))));
     0
 }
 
 /// The same, where the kernel has no raw tracepoints of modules (before 5.0). Costs three times as much.
 #[tracepoint]
 pub(crate) fn shared_msr_exit_classic(_context: TracePointContext) -> u32 {
-    if let Some(state) = CPU_STATE.get_ptr_mut(0) {
-        owner::exits(state, Person::Thread(UNKNOWN_ID));
-        // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
-        unsafe { (*state).exits += running() };
-    }
+    count(Person::Thread(UNKNOWN_ID));
     0
 }
 
 #[inline(always)]
-fn count(vcpu: u64) {
-    if let Some(state) = CPU_STATE.get_ptr_mut(0) {
-        owner::exits(state, Person::Vcpu(vcpu));
+fn count(person: Person) {
+    if let Some(state) = CPU_STATE.get_ptr_mut(0)
+        && owner::makes_exit(state, person)
+    {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
-        unsafe { (*state).exits += running() };
+        unsafe { (*state).exits += 1 };
     }
 }

@@ -26,7 +26,6 @@ use crate::{
     books::{cpu_of_key, this_cpu},
     events,
     globals::SLOTS,
-    live::running,
     owner::{self, Person},
     state::CPU_STATE,
 };
@@ -94,8 +93,7 @@ pub(crate) fn shared_msr_reason_classic(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn count(person: Person, reason: impl FnOnce() -> Option<u32>) {
     let Some(state) = CPU_STATE.get_ptr_mut(0) else { return };
-    owner::exits(state, person);
-    if running() == 0 {
+    if !owner::makes_exit(state, person) {
         return;
     }
     // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.

@@ -13,7 +13,7 @@ use crate::{
     books::{self, Maps},
     exit_reason,
     globals::{SLOTS, VCPU_ID_OFFSET, by_reason, watched},
-    live::{ENDED, running},
+    live::{epoch, next_epoch, running},
     state,
 };
 
@@ -32,28 +32,29 @@ pub(crate) fn vcpu_among(first: u64, second: u64) -> u64 {
     if first >> 32 != 0 { first } else { second }
 }
 
-/// Makes sure that the next exit of this CPU is counted for the vCPU that makes it.
+/// Makes sure that the exit that happens now is counted for the vCPU that makes it. False when nothing is counted.
 #[inline(always)]
-pub(crate) fn exits(state: *mut CpuState, person: Person) {
+pub(crate) fn makes_exit(state: *mut CpuState, person: Person) -> bool {
     let (mark, id) = match person {
         Person::Vcpu(vcpu) => (vcpu, UNKNOWN_ID),
         Person::Thread(id) => (bpf_get_current_pid_tgid(), id),
     };
-    let mark = mark + ENDED.load();
+    let mark = mark.wrapping_add(epoch());
     // SAFETY: the map's own memory.
-    if unsafe { (*state).vcpu } != mark {
-        match person {
-            Person::Vcpu(vcpu) => change(state, mark, vcpu, id),
-            Person::Thread(_) => change(state, mark, 0, id),
-        };
+    if unsafe { (*state).vcpu } == mark {
+        return true;
+    }
+    match person {
+        Person::Vcpu(vcpu) => change(state, mark, vcpu, id) != 0,
+        Person::Thread(_) => change(state, mark, 0, id) != 0,
     }
 }
 
 /// Another vCPU than before makes exits on this CPU, or it has to be looked at anew. Apart, so that the hot path saves no
-/// register for it.
+/// register for it. 0 when nothing is counted.
 #[inline(never)]
 fn change(state: *mut CpuState, mark: u64, vcpu: u64, known_id: u64) -> u64 {
-    if running() == 0 {
+    if !running() {
         return 0;
     }
     // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
@@ -68,7 +69,7 @@ fn change(state: *mut CpuState, mark: u64, vcpu: u64, known_id: u64) -> u64 {
     }
     state.vcpu = mark;
     state::finish(state);
-    0
+    1
 }
 
 /// A thread comes back from `KVM_RUN`: it is the one that made this CPU's last exits, or else it becomes that.
@@ -98,8 +99,8 @@ fn vcpu_id(vcpu: u64) -> u64 {
 /// Notes the end of a vCPU's thread (kernel/exit.c, `do_exit`), so that its row can be given back.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_thread_end(_context: RawTracePointContext) -> i32 {
-    if running() != 0 && books::part(bpf_get_current_pid_tgid()) {
-        ENDED.increase();
+    if running() && books::part(bpf_get_current_pid_tgid()) {
+        next_epoch();
     }
     0
 }

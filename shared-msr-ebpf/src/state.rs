@@ -42,7 +42,7 @@ pub(crate) enum CloseAt {
 /// This CPU's state, marked as being changed; none when nothing is being measured.
 #[inline(always)]
 pub(crate) fn begin() -> Option<&'static mut CpuState> {
-    if running() == 0 {
+    if !running() {
         return None;
     }
     let state = CPU_STATE.get_ptr_mut(0)?;

@@ -35,7 +35,7 @@ pub(crate) fn shared_msr_user_classic(context: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn count(reason: u32, error: i32) {
-    if running() == 0 {
+    if !running() {
         return;
     }
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {

@@ -10,6 +10,9 @@ pub enum GuestError {
     /// The product or sum of two options does not fit 64 bits.
     #[error("that many {0} cannot be counted; ask for fewer")]
     TooMany(&'static str),
+    /// A guest that spins has no end at which it could be interrupted or shut down.
+    #[error("a guest that spins cannot make interrupts or a shutdown after it; leave out one of them")]
+    SpinHasNoEnd,
     /// No KVM on this host, or not for this user.
     #[error("cannot open /dev/kvm: {0}; load kvm_amd or kvm_intel, or ask for access to the kvm group")]
     OpenKvm(io::Error),

@@ -68,7 +68,8 @@ impl Exit {
                 <[u8; 4]>::try_from(&**data).map_or(Self::Other, |data| Self::Out(u32::from_le_bytes(data)))
             }
             Ok(VcpuExit::Hlt) => Self::Hlt,
-            Ok(VcpuExit::MmioWrite(layout::NOWHERE, _)) => Self::Mmio,
+            // As with the OUT: the program writes 4 bytes.
+            Ok(VcpuExit::MmioWrite(layout::NOWHERE, data)) if data.len() == 4 => Self::Mmio,
             Ok(VcpuExit::Shutdown) => Self::Shutdown,
             Ok(VcpuExit::Intr) => Self::Interrupted,
             Err(error) if error.errno() == libc::EINTR => Self::Interrupted,
@@ -263,6 +264,7 @@ mod tests {
         assert_eq!(Exit::of(&Ok(VcpuExit::Shutdown)), Exit::Shutdown);
         assert_eq!(Exit::of(&Ok(VcpuExit::MmioWrite(layout::NOWHERE, &[0; 4]))), Exit::Mmio);
         assert_eq!(Exit::of(&Ok(VcpuExit::MmioWrite(layout::NOWHERE + 4, &[0; 4]))), Exit::Other);
+        assert_eq!(Exit::of(&Ok(VcpuExit::MmioWrite(layout::NOWHERE, &[0; 8]))), Exit::Other);
         assert_eq!(Exit::of(&Err(kvm_ioctls::Error::new(libc::EINTR))), Exit::Interrupted);
         assert_eq!(Exit::of(&Err(kvm_ioctls::Error::new(libc::EFAULT))), Exit::Other);
     }

@@ -45,7 +45,6 @@ mod tests {
             table = entry & !0xfff;
             if entry & LARGE != 0 {
                 assert_eq!(shift, 21);
-                let table = table & !(LARGE | 0xfff);
                 return Some(table + (address & ((1 << 21) - 1)));
             }
         }

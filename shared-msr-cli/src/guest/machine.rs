@@ -71,7 +71,7 @@ struct SignalMask {
 }
 
 /// `_IOW(KVMIO, 0x8b, struct kvm_signal_mask)`: kvm-ioctls does not have it.
-const KVM_SET_SIGNAL_MASK: libc::c_ulong = 0x4004_ae8b;
+const KVM_SET_SIGNAL_MASK: libc::Ioctl = 0x4004_ae8b;
 
 impl Machine {
     /// What signals are blocked while the vCPU runs, instead of those of its thread.

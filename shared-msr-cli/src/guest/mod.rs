@@ -4,8 +4,9 @@
 //! `OUT`, `HLT` (there is no in-kernel interrupt controller) and writes to memory that is not there go to user space, `CPUID`
 //! stays in the kernel. A `KVM_RUN` call can also be ended by a signal before the guest is entered, and a triple fault can end
 //! it all. No exit is added at the end: the program is simply not run again after the last one that was asked for. So the
-//! number of `KVM_RUN` calls is `outs + hlts + mmios + interrupts + shutdowns`, and with it, on a host where nothing else runs on that CPU, the number of
-//! times KVM restores the host's values.
+//! number of `KVM_RUN` calls is `outs + hlts + mmios + interrupts + shutdowns`, and with it, on a host where nothing else runs
+//! on that CPU, the number of times KVM restores the host's values. A call that a signal ends is one of them: KVM loads the
+//! guest's values before it looks for signals, so a window opens and closes without an exit.
 //!
 //! # What else a count contains
 //!
@@ -14,6 +15,7 @@
 //!   [`GuestOutcome::set_msrs_calls`] says so. Ask for no `TSC_AUX`, and this one is not there.
 //! - Interrupts, timer ticks and first touches of guest memory are exits of the hardware that nobody asked for. They do not go
 //!   to user space.
+//! - A shutdown is preceded by an exit that KVM handles itself: it intercepts the exception of the UD2 and hands it to the guest.
 //! - Another task that runs on the CPU in the meantime pays for a restore, and the guest's values have to be written again. The
 //!   threads of this module sleep while the guest runs; the rest is up to the host.
 //!
@@ -21,7 +23,8 @@
 //!
 //! [`run`] starts a thread for the vCPU and sleeps until that one is done, a signal arrives or the time is up. The vCPU's
 //! thread pins itself, sets everything up on the CPU it will run on, and goes through all `KVM_RUN` calls without any other
-//! system call.
+//! system call, but for two: it sends itself the signal that is to end a call, and takes it back afterwards; and it reads
+//! registers and MSRs before a shutdown, after which `kvm_amd` has reset them.
 
 mod code;
 mod cpu;

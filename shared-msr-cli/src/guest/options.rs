@@ -49,13 +49,14 @@ impl Default for GuestOptions {
 }
 
 impl GuestOptions {
-    /// Refuses numbers that no guest could reach.
+    /// Refuses what no guest could do.
     pub(super) fn validate(&self) -> Result<(), GuestError> {
         let returns = [self.hlts, self.mmios, self.interrupts, u64::from(self.shutdown)];
         let sum = returns.into_iter().try_fold(self.outs, u64::checked_add);
         sum.ok_or(GuestError::TooMany("returns to user space"))?;
         self.outs.checked_mul(self.cpuids).ok_or(GuestError::TooMany("CPUIDs"))?;
-        Ok(())
+        let ends = self.interrupts > 0 || self.shutdown;
+        if self.spin.is_some() && ends { Err(GuestError::SpinHasNoEnd) } else { Ok(()) }
     }
 }
 
@@ -141,10 +142,27 @@ mod tests {
 
     #[test]
     fn numbers_beyond_64_bits_are_refused() {
-        let sum = GuestOptions { outs: u64::MAX, hlts: 1, cpuids: 0, ..GuestOptions::default() };
-        assert!(matches!(sum.validate(), Err(GuestError::TooMany("returns to user space"))));
+        let full = GuestOptions { outs: u64::MAX, cpuids: 0, ..GuestOptions::default() };
+        assert!(full.validate().is_ok());
+        for sum in [
+            GuestOptions { hlts: 1, ..full.clone() },
+            GuestOptions { mmios: 1, ..full.clone() },
+            GuestOptions { interrupts: 1, ..full.clone() },
+            GuestOptions { shutdown: true, ..full.clone() },
+        ] {
+            assert!(matches!(sum.validate(), Err(GuestError::TooMany("returns to user space"))));
+        }
         let product = GuestOptions { outs: 1 << 40, cpuids: 1 << 40, ..GuestOptions::default() };
         assert!(matches!(product.validate(), Err(GuestError::TooMany("CPUIDs"))));
+    }
+
+    #[test]
+    fn nothing_can_come_after_spinning() {
+        let spin = GuestOptions { spin: Some(Spin::Quiet), mmios: 1, ..GuestOptions::default() };
+        assert!(spin.validate().is_ok());
+        for after in [GuestOptions { interrupts: 1, ..spin.clone() }, GuestOptions { shutdown: true, ..spin.clone() }] {
+            assert!(matches!(after.validate(), Err(GuestError::SpinHasNoEnd)));
+        }
     }
 
     #[test]

@@ -273,10 +273,14 @@ MSRs were set by 1 KVM_SET_MSRS call, and read back as set:
 
     #[test]
     fn text_names_the_less_usual_exits() {
-        let options = GuestOptions { outs: 0, mmios: 2, shutdown: true, ..GuestOptions::default() };
-        let ran = ran(&options, &[Exit::Mmio, Exit::Mmio, Exit::Shutdown]);
+        let options = GuestOptions { outs: 0, mmios: 2, interrupts: 1, shutdown: true, ..GuestOptions::default() };
+        let mut ran = ran(&options, &[Exit::Mmio, Exit::Mmio]);
+        ran.exits.count_interrupt(Exit::Interrupted).unwrap();
+        ran.exits.count(Exit::Shutdown).unwrap();
         let text = GuestOutcome::new(&options, &ran, Ended::Finished).text();
-        assert!(text.contains("Exits to user space: 3 (0 OUT, 0 HLT, 2 MMIO, 1 shutdown), by 3 KVM_RUN calls"), "{text}");
+        let expected =
+            "Exits to user space: 4 (0 OUT, 0 HLT, 2 MMIO, 1 by a signal, 1 shutdown), by 4 KVM_RUN calls; 0 interrupted.";
+        assert!(text.contains(expected), "{text}");
     }
 
     fn complete(spin: Option<Spin>, duration: Option<Duration>, exits: &[Exit], ended: Ended) -> bool {

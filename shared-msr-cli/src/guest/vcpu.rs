@@ -109,7 +109,7 @@ pub(super) fn run(options: &GuestOptions, link: &Link, kick: Kick) -> Result<Ran
     Ok(Ran { exits, cpuids, cpu: pinned, tsc_aux_asked, tsc_aux_host, set_msrs_calls: 1, read_back, duration })
 }
 
-/// Runs the guest until it has made its exits, or, if it spins, until it is stopped.
+/// Runs the guest until its program has made its exits, or, if it spins, until it is stopped.
 ///
 /// No system call but `KVM_RUN` in here, nothing printed, nothing allocated.
 fn run_guest(machine: &mut Machine, exits: &mut Exits, spins: bool, link: &Link) -> Result<(), GuestError> {
@@ -188,6 +188,15 @@ mod tests {
         for spin in [None, Some(Spin::Quiet)] {
             assert_eq!([19, 20, 21].map(|counted| check(spin, 2, counted)), [false, true, false]);
         }
+    }
+
+    #[test]
+    fn a_guest_before_its_shutdown_has_made_its_cpuids_exactly() {
+        let options = GuestOptions { outs: 1, cpuids: 10, shutdown: true, ..GuestOptions::default() };
+        let mut exits = Exits::new(&options, None, false);
+        exits.count(Exit::Out(0)).unwrap();
+        assert!(exits.shutdown_due());
+        assert_eq!([9, 10, 11].map(|counted| check_cpuids(&options, &exits, counted).is_ok()), [false, true, false]);
     }
 
     #[test]

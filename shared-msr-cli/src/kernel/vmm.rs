@@ -76,13 +76,25 @@ pub fn name_from_command_line(arguments: &[String]) -> Option<String> {
 
 /// The name of the VM that process `tgid` runs, as in [`name_from_command_line`]; none when the process is gone.
 pub fn name(tgid: u32) -> Option<String> {
+    if !numbers_are_the_kernels() {
+        return None;
+    }
     name_from_command_line(&split(&fs::read(format!("/proc/{tgid}/cmdline")).ok()?))
 }
 
 /// The name of process `tgid` itself, such as `qemu-system-x86` (the kernel keeps 15 characters); none when it is gone.
 pub fn command(tgid: u32) -> Option<String> {
+    if !numbers_are_the_kernels() {
+        return None;
+    }
     let command = fs::read(format!("/proc/{tgid}/comm")).ok()?;
     printable(&String::from_utf8_lossy(&command))
+}
+
+/// Whether our /proc numbers processes as the kernel-side programs do. In a container with a PID namespace of its own the same
+/// number is another process there. The first namespace has a fixed number (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+fn numbers_are_the_kernels() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
 }
 
 /// The arguments in /proc/PID/cmdline: each ends in a zero byte.

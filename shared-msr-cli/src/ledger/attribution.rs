@@ -2,7 +2,7 @@
 
 use shared_msr_common::{MAX_SLOTS, SlotCounters, Tally};
 
-use super::{Ledger, books, cpu::CpuLedger};
+use super::{Ledger, cpu::CpuLedger};
 
 /// What does not add up, each in a sentence.
 pub(super) fn violations(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
@@ -13,7 +13,7 @@ pub(super) fn violations(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
         }
     };
     let mut owners = Tally::EMPTY;
-    ledger.owners.tallies.values().for_each(|tally| books::add(&mut owners, tally));
+    ledger.owners.tallies.values().for_each(|tally| owners.add(tally));
     let sum = |count: &dyn Fn(&CpuLedger) -> u64| cpus.iter().map(count).sum::<u64>();
     compare("exits", owners.exits, sum(&|cpu| cpu.state.exits));
     compare("returns to the VMM", owners.userspace_exits, sum(&|cpu| cpu.state.userspace_exits));
@@ -56,7 +56,7 @@ fn reasons(ledger: &Ledger, owners: &Tally) -> Vec<String> {
     // A set that failed, or a change that was not seen, leaves the kernel side with another dirty set for a while.
     let exact = ledger.lost.unseen_changes == 0 && ledger.totals.set_failed == Some(0);
     let deferred = rows.iter().map(|row| row.deferred).sum::<Option<u64>>();
-    let credited: u64 = owners.slots.iter().map(|slot| slot.deferred).sum();
+    let credited = owners.all_slots().deferred;
     if let Some(deferred) = deferred.filter(|deferred| exact && *deferred != credited) {
         violations.push(format!("{deferred} deferred by reason, but {credited} in all"));
     }

@@ -49,10 +49,7 @@ impl OwnerBooks {
         };
         for (key, tally) in &owners.causes {
             let key = CauseKey { owner: books.known(key.owner), ..*key };
-            let row = books.causes.entry(key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY });
-            row.closed += tally.closed;
-            row.clean += tally.clean;
-            row.performed.iter_mut().zip(&tally.performed).for_each(|(sum, performed)| *sum += performed);
+            books.causes.entry(key).or_insert(CauseTally::EMPTY).add(tally);
         }
         books
     }
@@ -75,7 +72,7 @@ impl OwnerBooks {
     /// The sum of an owner's rows over CPUs.
     pub fn of(&self, owner: Task) -> Tally {
         let mut sum = Tally::EMPTY;
-        self.tallies.iter().filter(|(key, _)| key.task == owner).for_each(|(_, tally)| add(&mut sum, tally));
+        self.tallies.iter().filter(|(key, _)| key.task == owner).for_each(|(_, tally)| sum.add(tally));
         sum
     }
 
@@ -127,20 +124,6 @@ impl Books for OwnerBooks {
         // Wrapping: a write that failed after it was credited is taken back.
         *counter = counter.wrapping_add(number);
     }
-}
-
-/// Adds a tally to a sum.
-pub(crate) fn add(sum: &mut Tally, tally: &Tally) {
-    for (sum, slot) in sum.slots.iter_mut().zip(&tally.slots) {
-        sum.written += slot.written;
-        sum.skipped += slot.skipped;
-        sum.failed += slot.failed;
-        sum.deferred += slot.deferred;
-        sum.performed += slot.performed;
-    }
-    sum.windows.words_mut().iter_mut().zip(tally.windows.words()).for_each(|(sum, word)| *sum += word);
-    sum.exits += tally.exits;
-    sum.userspace_exits += tally.userspace_exits;
 }
 
 fn subtract(tally: &mut Tally, before: &Tally) {

@@ -9,8 +9,8 @@ use shared_msr_common::{
 };
 
 use super::{
-    Ledger, books,
-    facts::{Cause, Depth, Measures, Payer, Reason},
+    Ledger,
+    facts::{Cause, Depth, Fact, Measures, Payer, Reason},
 };
 use crate::sample::owners::{command, tgid, tid};
 
@@ -91,7 +91,7 @@ impl Ledger {
                 VmRow { vm: vcpu.vm, name: known.name, command: known.command, vcpus: 0, tally: Tally::EMPTY }
             });
             row.vcpus += 1;
-            books::add(&mut row.tally, &vcpu.tally);
+            row.tally.add(&vcpu.tally);
         }
         vms.into_values().collect()
     }
@@ -101,11 +101,11 @@ impl Ledger {
         self.owners.of(NOBODY)
     }
 
-    /// Why windows closed, most first.
-    pub fn causes(&self) -> Vec<CauseRow> {
+    /// Why windows closed, most first, of those that are wanted.
+    pub fn causes(&self, wanted: impl Fn(&Fact) -> bool) -> Vec<CauseRow> {
         let mut sums: BTreeMap<(Cause, Option<Payer>), Measures> = BTreeMap::new();
         for fact in self.facts(Depth { by_cause: true, by_reason: false }) {
-            let Some(cause) = fact.cause else { continue };
+            let Some(cause) = fact.cause.filter(|_| wanted(&fact)) else { continue };
             let payer = fact.payer.filter(|_| matches!(cause.0, FOREIGN | DROP | UNKNOWN));
             sums.entry((cause, payer)).or_default().add(&fact.measures);
         }
@@ -135,7 +135,7 @@ impl Ledger {
     /// What was counted per window, over all owners.
     pub fn windows(&self) -> shared_msr_common::WindowTally {
         let mut sum = Tally::EMPTY;
-        self.owners.tallies.values().for_each(|tally| books::add(&mut sum, tally));
+        self.owners.tallies.values().for_each(|tally| sum.add(tally));
         sum.windows
     }
 }

@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue, RingBuf},
 };
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, Tally, TallyKey, Task, Vcpu,
+    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, STOPPED, Tally, TallyKey, Task, Vcpu,
     owner::{EVERY_CPU, NOBODY},
 };
 
@@ -20,10 +20,11 @@ const ANY: u64 = 0;
 /// All maps but those that only the programs use.
 pub struct Maps {
     state: PerCpuArray<MapData, CpuState>,
-    running: Array<MapData, u64>,
+    epoch: Array<MapData, u64>,
     vcpus: HashMap<MapData, Task, Vcpu>,
     tallies: HashMap<MapData, TallyKey, Tally>,
     causes: HashMap<MapData, CauseKey, CauseTally>,
+    other_payers: HashMap<MapData, CauseKey, CauseTally>,
     reasons: Array<MapData, ReasonCounters>,
     banks: HashMap<MapData, BankKey, u32>,
     free_banks: Queue<MapData, u32>,
@@ -49,16 +50,18 @@ impl Maps {
     pub(super) fn take(bpf: &mut Ebpf, sizes: Sizes, cpus: &[u32], by_cpu: bool) -> Result<Self, Obstacle> {
         let mut maps = Self {
             state: take(bpf, "CPU_STATE")?,
-            running: take(bpf, ".bss.running")?,
+            epoch: take(bpf, ".bss.epoch")?,
             vcpus: take(bpf, "VCPUS")?,
             tallies: take(bpf, "TALLIES")?,
             causes: take(bpf, "CAUSES")?,
+            other_payers: take(bpf, "OTHER_PAYERS")?,
             reasons: take(bpf, "REASONS")?,
             banks: take(bpf, "BANKS")?,
             free_banks: take(bpf, "FREE_BANKS")?,
             events_lost: take(bpf, "EVENTS_LOST")?,
             events: Some(take(bpf, "EVENTS")?),
         };
+        maps.run(false)?;
         let nobodys: Vec<u64> = if by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
         for cpu in nobodys {
             let key = TallyKey { task: NOBODY, cpu };
@@ -78,7 +81,7 @@ impl Maps {
 
     /// Switches counting on or off, on all CPUs at once.
     pub(super) fn run(&mut self, running: bool) -> Result<(), Obstacle> {
-        self.running.set(0, u64::from(running), 0).map_err(|error| refused("to switch counting on or off", &error))
+        self.epoch.set(0, if running { 0 } else { STOPPED }, 0).map_err(|error| refused("to switch counting on or off", &error))
     }
 
     /// The state of every possible CPU.
@@ -86,9 +89,18 @@ impl Maps {
         self.state.get(&0, 0).map_err(|error| refused("to read the counters", &error))
     }
 
+    /// Threads that run vCPUs.
+    pub fn vcpus(&self) -> Result<BTreeMap<Task, Vcpu>, Obstacle> {
+        all(&self.vcpus)
+    }
+
     /// All rows, each at a moment of its own.
     pub fn rows(&self) -> Result<Rows, Obstacle> {
-        Ok(Rows { vcpus: all(&self.vcpus)?, tallies: all(&self.tallies)?, causes: all(&self.causes)?, banks: all(&self.banks)? })
+        let mut causes = all(&self.causes)?;
+        for (key, tally) in all(&self.other_payers)? {
+            causes.entry(key).or_insert(CauseTally::EMPTY).add(&tally);
+        }
+        Ok(Rows { vcpus: all(&self.vcpus)?, tallies: all(&self.tallies)?, causes, banks: all(&self.banks)? })
     }
 
     /// One bank.
@@ -103,6 +115,7 @@ impl Maps {
         }
         for key in rows.causes.keys().filter(|key| key.owner == task) {
             gone(self.causes.remove(key))?;
+            gone(self.other_payers.remove(key))?;
         }
         for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
             gone(self.banks.remove(key))?;
@@ -131,7 +144,7 @@ fn take<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result
 
 fn all<K: Pod + Ord, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<BTreeMap<K, V>, Obstacle> {
     let mut rows = BTreeMap::new();
-    for row in map.iter() {
+    for row in map {
         match row {
             Ok((key, value)) => drop(rows.insert(key, value)),
             // Taken out while we looked.

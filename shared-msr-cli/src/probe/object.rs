@@ -57,6 +57,8 @@ pub(super) struct Sizes {
     pub(super) tallies: u32,
     /// Rows of causes.
     pub(super) causes: u32,
+    /// Rows of causes for payers that found none.
+    pub(super) other_payers: u32,
     /// Banks of exits by reason that are not one CPU's.
     pub(super) banks: u32,
     /// All banks.
@@ -67,7 +69,7 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// The smallest ones.
-    pub(super) const NONE: Self = Self { vcpus: 1, tallies: 1, causes: 1, banks: 1, reasons: 1, events: 4096 };
+    pub(super) const NONE: Self = Self { vcpus: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 4096 };
 }
 
 impl Globals {
@@ -128,6 +130,7 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .map_max_entries("VCPUS", globals.sizes.vcpus)
         .map_max_entries("TALLIES", globals.sizes.tallies)
         .map_max_entries("CAUSES", globals.sizes.causes)
+        .map_max_entries("OTHER_PAYERS", globals.sizes.other_payers)
         .map_max_entries("BANKS", globals.sizes.banks)
         .map_max_entries("FREE_BANKS", globals.sizes.banks)
         .map_max_entries("REASONS", globals.sizes.reasons)

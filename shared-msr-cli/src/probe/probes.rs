@@ -86,8 +86,8 @@ pub struct Options {
     pub max_vcpus: u32,
 }
 
-/// As many as any host has, in about 10 MiB.
-pub const MAX_VCPUS: u32 = 4096;
+/// More than most hosts run at once, in about 7 MiB; with exits by reason in about 20 MiB.
+pub const MAX_VCPUS: u32 = 2048;
 
 impl Default for Options {
     fn default() -> Self {
@@ -110,11 +110,13 @@ impl Options {
         // A vCPU has seldom been everywhere; where it has, what finds no row goes to nobody's, and that is shown.
         let places = if self.by_cpu { cpus.min(16) } else { 1 };
         let nobodys = if self.by_cpu { cpus } else { 1 };
-        let banks = if self.by_reason { self.max_vcpus.saturating_mul(4).max(64) } else { 1 };
+        let banks = if self.by_reason { self.max_vcpus.saturating_mul(3).max(64) } else { 1 };
         Sizes {
             vcpus: self.max_vcpus,
             tallies: self.max_vcpus.saturating_mul(places).saturating_add(nobodys),
             causes: self.max_vcpus.saturating_mul(4).max(1024).saturating_mul(places),
+            // An owner's windows have a handful of causes, payers apart.
+            other_payers: self.max_vcpus.saturating_mul(2).max(256).saturating_mul(places),
             banks,
             reasons: banks.saturating_add(cpus),
             events: if self.tracing { 1 << 22 } else { Sizes::NONE.events },
@@ -147,7 +149,8 @@ impl Probes {
     /// of events are counted from the same moment, and no exit is counted whose window could have changed unseen.
     pub fn attach(target: &Target, options: Options) -> Result<Self, Obstacle> {
         let mut refused = Vec::new();
-        let mut loaded = Loaded::load(target, options, Watched::Calls)?;
+        let watched = if options.choice == ProbeChoice::Tracepoint { Watched::Writes } else { Watched::Calls };
+        let mut loaded = Loaded::load(target, options, watched)?;
         let functions = loaded.functions(target, options, &mut refused);
         let (sight, set, close) = match (functions, &target.tables) {
             (Some((set, close)), Ok(_)) => (Sight::Split(Watched::Calls), Some(set), Some(close)),
@@ -159,13 +162,17 @@ impl Probes {
                 return Err(not_to_be_had(&refused));
             }
             (None, Ok(_)) => {
-                // A function that was hooked before the other was refused must not count as well.
-                loaded = Loaded::load(target, options, Watched::Writes)?;
+                if watched != Watched::Writes {
+                    // A function that was hooked before the other was refused must not count as well.
+                    loaded = Loaded::load(target, options, Watched::Writes)?;
+                }
                 let write = loaded.need(Event::Write, target, &mut refused)?;
                 (Sight::Split(Watched::Writes), Some(write.clone()), Some(write))
             }
             (None, Err(_)) => {
-                loaded = Loaded::load(target, options, Watched::Writes)?;
+                if watched != Watched::Writes {
+                    loaded = Loaded::load(target, options, Watched::Writes)?;
+                }
                 (Sight::WritesOnly, None, None)
             }
         };

@@ -316,8 +316,13 @@ fn cell(by: By, fact: &Fact, report: &Report<'_>) -> (SortKey, Cell) {
         By::Vcpu => {
             let tid = tid(fact.owner);
             let id = ledger.owners.vcpus.get(&fact.owner).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID);
-            let label = id.map_or_else(|| format!("? (thread {tid})"), |id| format!("{id} (thread {tid})"));
-            text(label, json!({"vcpu": id, "tid": tid}), SortKey::Number(fact.owner))
+            let vm = tgid(fact.owner);
+            let number = id.map_or_else(|| "?".to_owned(), |id| id.to_string());
+            let label = format!("{number} (thread {tid})");
+            // The VM stands in a cell of its own, or else before it.
+            let apart = report.choice.by.contains(&By::Vm);
+            let label = if apart { label } else { format!("{}: {label}", labels::vm_cell(vm, ledger.owners.vms.get(&vm))) };
+            text(label, json!({"vm": vm, "vcpu": id, "tid": tid}), SortKey::Number(fact.owner))
         }
         By::Reason => match fact.reason {
             None => nothing(),

@@ -50,7 +50,7 @@ impl Filter {
     }
 
     /// Whether a VM is wanted. The number of a process is its number, never a name.
-    fn takes_process(&self, process: u32, vm: Option<&Vm>) -> bool {
+    pub fn takes_process(&self, process: u32, vm: Option<&Vm>) -> bool {
         let name = vm.and_then(|vm| vm.name.as_deref());
         let wanted = |wish: &String| wish.parse() == Ok(process) || name == Some(wish.as_str());
         self.vms.is_empty() || self.vms.iter().any(wanted)
@@ -61,7 +61,8 @@ impl Filter {
         self.takes_process(row.vm, Some(&Vm { name: row.name.clone(), command: None }))
     }
 
-    fn takes_id(&self, id: Option<u64>) -> bool {
+    /// Whether a vCPU's number is wanted; one that is not known never is, if any is asked for.
+    pub fn takes_id(&self, id: Option<u64>) -> bool {
         let wanted = |id| self.vcpus.iter().any(|wish| u64::from(*wish) == id);
         self.vcpus.is_empty() || id.is_some_and(wanted)
     }

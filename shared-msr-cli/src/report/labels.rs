@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What kind of cause it is: one of the words of the documentation.
-pub(super) const fn cause(kind: u32) -> &'static str {
+pub(crate) const fn cause(kind: u32) -> &'static str {
     match kind {
         cause::USERSPACE_EXIT | cause::USERSPACE_ERROR | cause::OTHER_CALL => "userspace-exit",
         cause::FOREIGN => "foreign",
@@ -20,7 +20,7 @@ pub(super) const fn cause(kind: u32) -> &'static str {
 
 /// Why a vCPU's thread went back to its VMM: KVM_EXIT_* without its prefix, the errno, or that it was no `KVM_RUN`. None for
 /// the other causes.
-pub(super) fn cause_reason((kind, code): Cause) -> Option<String> {
+pub(crate) fn cause_reason((kind, code): Cause) -> Option<String> {
     let named = |name: Option<&str>| name.map_or_else(|| code.to_string(), str::to_owned);
     match kind {
         cause::USERSPACE_EXIT => Some(named(kvm_exit::reason(code))),
@@ -43,7 +43,7 @@ pub(crate) fn reason_cell(vendor: Vendor, reason: Reason) -> String {
 }
 
 /// An exit reason's name; none where it has none.
-pub(super) fn reason_name(vendor: Vendor, reason: u32) -> Option<String> {
+pub(crate) fn reason_name(vendor: Vendor, reason: u32) -> Option<String> {
     exit_names::exit_reason(vendor, reason).map(|name| name.to_string())
 }
 

@@ -24,7 +24,7 @@ pub(super) fn who(report: &Report<'_>) -> String {
 
 fn causes(report: &Report<'_>) -> String {
     let mut kinds: BTreeMap<&str, (u64, Vec<String>)> = BTreeMap::new();
-    for row in report.ledger.causes() {
+    for row in report.ledger.causes(|_| true) {
         let (sum, parts) = kinds.entry(labels::cause(row.cause.0)).or_default();
         *sum += row.measures.closes;
         let what = labels::cause_reason(row.cause).or_else(|| row.payer.as_ref().map(labels::payer_cell));

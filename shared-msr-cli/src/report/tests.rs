@@ -373,6 +373,10 @@ fn every_key_of_the_json_is_explained_in_the_documentation() {
     let documentation = include_str!("../../../docs/metrics.md");
     // "host.hooks.set" and ".close" explain "set" and "close".
     let explained = |key: &String| ["`", ".", "`."].iter().any(|before| documentation.contains(&format!("{before}{key}`")));
+    for column in <Column as clap::ValueEnum>::value_variants() {
+        let (key, heading) = column.names();
+        assert!(documentation.contains(&format!("{heading} `{key}`")), "docs/metrics.md does not explain the column {heading}");
+    }
     let missing: Vec<&String> =
         found.iter().filter(|key| !explained(key) && !["host", "hooks"].contains(&key.as_str())).collect();
     assert!(missing.is_empty(), "docs/metrics.md does not explain {missing:?}");

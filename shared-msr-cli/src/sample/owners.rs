@@ -22,6 +22,13 @@ pub struct Vm {
     pub command: Option<String>,
 }
 
+impl Vm {
+    /// What /proc says of a process.
+    pub fn find(tgid: u32) -> Self {
+        Self { name: vmm::name(tgid), command: vmm::command(tgid) }
+    }
+}
+
 /// How full the map of vCPUs is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -83,18 +90,22 @@ pub(super) struct Archive {
 impl Archive {
     /// Gives back the space of threads that have ended and whose values no CPU has any more.
     pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
-        let rows = probes.maps().rows()?;
-        self.name(&rows);
-        let ended: Vec<Task> = rows.vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
+        let vcpus = probes.maps().vcpus()?;
+        self.name(vcpus.keys());
+        let mut ended: BTreeSet<Task> = vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
         if ended.is_empty() {
             return Ok(());
         }
-        // After the rows: a thread that has ended can become nobody's owner any more.
-        let referred: BTreeSet<Task> = probes.read()?.iter().flat_map(owners_of).collect();
-        let others: BTreeSet<Task> = rows.banks.keys().map(|key| key.other).collect();
-        for task in ended.into_iter().filter(|task| !referred.contains(task) && !others.contains(task)) {
-            // Anew: between the rows and the states a CPU may have credited it for the last time.
-            let rows = probes.maps().rows()?;
+        // A thread that has ended can become nobody's owner any more. So after this, the rows of those that no CPU refers to
+        // stand still.
+        for owner in probes.read()?.iter().flat_map(owners_of) {
+            ended.remove(&owner);
+        }
+        let rows = probes.maps().rows()?;
+        for key in rows.banks.keys() {
+            ended.remove(&key.other);
+        }
+        for task in ended {
             self.keep(task, &rows, probes)?;
             probes.maps_mut().forget(task, &rows)?;
             self.given_back += 1;
@@ -106,49 +117,43 @@ impl Archive {
         let gone = &mut self.gone;
         gone.vcpus.extend(rows.vcpus.get(&task).map(|vcpu| (task, *vcpu)));
         for (key, tally) in rows.tallies.iter().filter(|(key, _)| key.task == task) {
-            add(gone.tallies.entry(*key).or_insert(Tally::EMPTY), tally);
+            gone.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
         for (key, tally) in rows.causes.iter().filter(|(key, _)| key.owner == task) {
-            add_cause(gone.causes.entry(*key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY }), tally);
+            gone.causes.entry(*key).or_insert(CauseTally::EMPTY).add(tally);
         }
         for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
             let banks = gone.banks.get_or_insert_default();
-            add_reasons(banks.entry(*key).or_insert(ReasonCounters::EMPTY), &probes.maps().bank(*bank)?);
+            banks.entry(*key).or_insert(ReasonCounters::EMPTY).add(&probes.maps().bank(*bank)?);
         }
         Ok(())
     }
 
-    /// Looks up the names of processes while they are there.
-    pub(super) fn name(&mut self, rows: &Rows) {
-        for task in rows.vcpus.keys() {
-            let vm = self.vms.entry(tgid(*task)).or_default();
-            if vm.name.is_none() {
-                vm.name = vmm::name(tgid(*task));
-            }
-            if vm.command.is_none() {
-                vm.command = vmm::command(tgid(*task));
-            }
+    /// Looks up the names of processes that were not known yet, while they are there.
+    fn name<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>) {
+        for tgid in tasks.map(|task| tgid(*task)) {
+            self.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
         }
     }
 
     /// All rows as they stand, with what is gone.
     pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
         let rows = probes.maps().rows()?;
-        self.name(&rows);
+        self.name(rows.vcpus.keys());
         let mut owners = Owners { vms: self.vms.clone(), by_cpu: probes.options.by_cpu, ..self.gone.clone() };
         owners.usage =
             Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
         owners.vcpus.extend(rows.vcpus);
         for (key, tally) in &rows.tallies {
-            add(owners.tallies.entry(*key).or_insert(Tally::EMPTY), tally);
+            owners.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
         for (key, tally) in &rows.causes {
-            add_cause(owners.causes.entry(*key).or_insert(CauseTally { command: tally.command, ..CauseTally::EMPTY }), tally);
+            owners.causes.entry(*key).or_insert(CauseTally::EMPTY).add(tally);
         }
         if probes.options.by_reason {
             let banks = owners.banks.get_or_insert_default();
             for (key, bank) in rows.banks {
-                add_reasons(banks.entry(key).or_insert(ReasonCounters::EMPTY), &probes.maps().bank(bank)?);
+                banks.entry(key).or_insert(ReasonCounters::EMPTY).add(&probes.maps().bank(bank)?);
             }
             for cpu in cpus {
                 owners.stray.push((*cpu, probes.maps().bank(*cpu)?));
@@ -164,40 +169,4 @@ fn owners_of(state: &CpuState) -> Vec<Task> {
     owners.extend(state.slot_owners);
     owners.retain(|owner| *owner != NOBODY);
     owners
-}
-
-/// Adds a row to another one.
-fn add(sum: &mut Tally, row: &Tally) {
-    for (sum, row) in sum.slots.iter_mut().zip(&row.slots) {
-        sum.written += row.written;
-        sum.skipped += row.skipped;
-        sum.failed += row.failed;
-        sum.deferred += row.deferred;
-        sum.performed += row.performed;
-    }
-    add_words(sum.windows.words_mut(), row.windows.words());
-    sum.exits += row.exits;
-    sum.userspace_exits += row.userspace_exits;
-}
-
-fn add_cause(sum: &mut CauseTally, row: &CauseTally) {
-    sum.closed += row.closed;
-    sum.clean += row.clean;
-    add_words(&mut sum.performed, &row.performed);
-}
-
-fn add_reasons(sum: &mut ReasonCounters, row: &ReasonCounters) {
-    add_words(&mut sum.common, &row.common);
-    for rare in row.rare.iter().filter(|rare| rare.exits != 0) {
-        match sum.rare.iter_mut().find(|place| place.exits == 0 || place.reason == rare.reason) {
-            Some(place) => (place.reason, place.exits) = (rare.reason, place.exits + rare.exits),
-            None => sum.unlisted += rare.exits,
-        }
-    }
-    sum.unlisted += row.unlisted;
-    sum.unread += row.unread;
-}
-
-fn add_words(sum: &mut [u64], row: &[u64]) {
-    sum.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
 }

@@ -71,11 +71,7 @@ fn msrs(state: &State, ledger: &Ledger, owner: Option<Task>) -> Vec<Line> {
             (None, Some(_)) => key.task != NOBODY && takes(state, ledger, key.task),
         };
         for (sum, slot) in sums.iter_mut().zip(&tally.slots).filter(|_| wanted) {
-            sum.written += slot.written;
-            sum.skipped += slot.skipped;
-            sum.failed += slot.failed;
-            sum.deferred += slot.deferred;
-            sum.performed += slot.performed;
+            sum.add(slot);
         }
     }
     let line = |(position, (row, sum)): (usize, (&crate::ledger::MsrRow, SlotTally))| Line {

@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{
     Checks,
     sections::{Json, Sections},
+    sound,
 };
 
 pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
@@ -16,37 +17,18 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
 }
 
 /// What must hold of every report.
-fn sound(checks: &mut Checks, sections: &Sections, name: &str) -> Result<Json> {
+fn right(checks: &mut Checks, sections: &Sections, name: &str) -> Result<Json> {
     let report = sections.json(&format!("{name}.report"))?;
     checks.equal(&format!("{name}: exit status"), sections.number(&format!("{name}.status"))?, 0);
     checks.check(&format!("{name}: reconciled"), report.is_true("/reconciled")?, &report.at("/violations")?.to_string());
     checks.equal(&format!("{name}: no set failed"), report.number("/totals/set_failed")?, 0);
     checks.check(&format!("{name}: nothing lost"), report.all_zero("/lost")?, &report.at("/lost")?.to_string());
-    checks.equal(
-        &format!("{name}: exits = the kernel's count"),
-        report.number("/totals/exits")?,
-        sections.number(&format!("{name}.kvm_exit"))?,
-    );
-    checks.equal(
-        &format!("{name}: userspace_exits = the kernel's count"),
-        report.number("/totals/userspace_exits")?,
-        sections.number(&format!("{name}.kvm_userspace_exit"))?,
-    );
-    checks.equal(
-        &format!("{name}: set_written = WRMSRs to the guest's value"),
-        report.number("/totals/set_written")?,
-        sections.number(&format!("{name}.wrmsr_to_guest"))?,
-    );
-    checks.equal(
-        &format!("{name}: performed = WRMSRs to the host's value"),
-        report.number("/totals/performed")?,
-        sections.number(&format!("{name}.wrmsr_to_host"))?,
-    );
+    sound::as_the_kernel_counts(checks, sections, &report, name)?;
     Ok(report)
 }
 
 fn mixed(checks: &mut Checks, sections: &Sections) -> Result<()> {
-    let report = sound(checks, sections, "mixed")?;
+    let report = right(checks, sections, "mixed")?;
     let guest = sections.json("mixed.out")?;
     checks.equal("mixed: the one MSR is TSC_AUX", report.at("/msrs/0/name")?.as_str().unwrap_or_default(), "TSC_AUX");
     checks.equal("mixed: KVM_RUN calls = 200 OUT + 50 HLT", guest.number("/kvm_runs")?, 250);
@@ -67,7 +49,7 @@ fn mixed(checks: &mut Checks, sections: &Sections) -> Result<()> {
 }
 
 fn in_kernel(checks: &mut Checks, sections: &Sections) -> Result<()> {
-    let report = sound(checks, sections, "in-kernel")?;
+    let report = right(checks, sections, "in-kernel")?;
     let performed = report.number("/msrs/0/performed")?;
     let deferred = report.number("/msrs/0/deferred")?;
     checks.check("in-kernel: performed at most a handful", (1..=12).contains(&performed), &performed.to_string());
@@ -76,7 +58,7 @@ fn in_kernel(checks: &mut Checks, sections: &Sections) -> Result<()> {
 }
 
 fn equal(checks: &mut Checks, sections: &Sections) -> Result<()> {
-    let report = sound(checks, sections, "equal")?;
+    let report = right(checks, sections, "equal")?;
     for counter in ["set_written", "performed", "windows_opened", "windows_closed", "deferred"] {
         checks.equal(&format!("equal: no {counter}"), report.number(&format!("/totals/{counter}"))?, 0);
     }

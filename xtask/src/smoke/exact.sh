@@ -1,23 +1,10 @@
 # A guest's known number of exits against the report and the kernel's own counts.
 . /smoke/lib.sh
 
-# The host's value of TSC_AUX on CPU 0 is 0, the guest's 0xabc (2748).
-measured() {
-    name=$1
-    shift
-    watch wrmsr_to_guest msr/write_msr 'msr == 0xc0000103 && val == 0xabc'
-    watch wrmsr_to_host msr/write_msr 'msr == 0xc0000103 && val == 0'
-    watch kvm_exit kvm/kvm_exit
-    watch kvm_userspace_exit kvm/kvm_userspace_exit
-    rm -f /tmp/report.json
-    try "$name" shared-msr report --verify --format json --output /tmp/report.json -- shared-msr guest --format json --cpu 0 "$@"
-    section "$name.report" </tmp/report.json
-    watched "$name"
-}
-
-measured mixed --outs 200 --cpuids 10 --hlts 50 --tsc-aux 0xabc
-measured in-kernel --outs 1 --cpuids 20000 --tsc-aux 0xabc
-measured equal --outs 200 --cpuids 10 --hlts 50 --tsc-aux host
+guest='shared-msr guest --format json --cpu 0'
+measured mixed -- $guest --outs 200 --cpuids 10 --hlts 50 --tsc-aux 0xabc
+measured in-kernel -- $guest --outs 1 --cpuids 20000 --tsc-aux 0xabc
+measured equal -- $guest --outs 200 --cpuids 10 --hlts 50 --tsc-aux host
 
 # As a person would call it: the report alone on standard output.
 try plain shared-msr report --verify --format json -- shared-msr guest --outs 200 --cpuids 10 --hlts 50 --tsc-aux 0xabc

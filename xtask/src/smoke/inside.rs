@@ -31,6 +31,14 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
     let seen = format!("{exits} exits, {deferred} deferred");
     checks.equal("attached inside: exit status", sections.number("attached-inside.status")?, 0);
     checks.equal("attached inside: a window was open at start", report.number("/totals/windows_open_at_start")?, 1);
+    checks.equal("attached inside: a window was open at the end", report.number("/totals/windows_open_at_end")?, 1);
+    let row = cpu(&report, 1)?;
+    let open = (&row["windows_open_at_start"], &row["windows_open_at_end"]);
+    checks.check("attached inside: it was CPU 1's", open == (&1.into(), &1.into()), &row.to_string());
+    let vcpu = &report.at("/vcpus/0")?;
+    let seen = format!("{} of {deferred}; unattributed {}", vcpu["deferred"], report.at("/unattributed")?);
+    let its_own = vcpu["deferred"] == deferred && report.number("/unattributed/deferred")? == 0;
+    checks.check("attached inside: what was put off is the vCPU's, from the first exit on", its_own, &seen);
     checks.check("attached inside: exits were counted from the start", exits > 1000, &seen);
     let performed = report.number("/totals/performed")?;
     // Between two windows the guest makes no exit; an exit of the first vCPU entry after a close is not yet inside one.

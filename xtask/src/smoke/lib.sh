@@ -27,16 +27,53 @@ watch() {
     watched="$watched $1"
 }
 
-# watched PREFIX: prints what was counted as PREFIX.NAME, and stops counting.
+# counted FILE...: how many events the kernel has counted by these files. Overwritten events were events too.
+counted() {
+    awk '/^(entries|overrun):/ { sum += $2 } /^dropped events:/ { sum += $3 } END { print sum + 0 }' "$@"
+}
+
+# watched PREFIX: prints what was counted as PREFIX.NAME, and of each CPU as PREFIX.NAME.cpuN, and stops counting.
 watched() {
     for instance in $watched; do
         echo 0 >"$T/instances/$instance/tracing_on"
-        # Overwritten events were events too.
-        awk '/^(entries|overrun):/ { sum += $2 } /^dropped events:/ { sum += $3 } END { print sum + 0 }' \
-            "$T/instances/$instance"/per_cpu/cpu*/stats | section "$1.$instance"
+        counted "$T/instances/$instance"/per_cpu/cpu*/stats | section "$1.$instance"
+        for cpu in "$T/instances/$instance"/per_cpu/cpu*; do
+            counted "$cpu/stats" | section "$1.$instance.${cpu##*/}"
+        done
         rmdir "$T/instances/$instance"
     done
     watched=
+}
+
+# record_writes: lets the kernel keep each write of TSC_AUX, in its order, in $T/instances/record/trace.
+record_writes() {
+    mkdir "$T/instances/record"
+    echo 16384 >"$T/instances/record/buffer_size_kb"
+    echo 'msr == 0xc0000103' >"$T/instances/record/events/msr/write_msr/filter"
+    echo 1 >"$T/instances/record/events/msr/write_msr/enable"
+}
+
+# recorded: prints what was kept, "TASK VALUE" on each line, and keeps no more.
+recorded() {
+    echo 0 >"$T/instances/record/tracing_on"
+    sed -n 's/^ *\(.*\)-[0-9]* .* write_msr: .*value \([0-9a-f]*\).*/\1 \2/p' "$T/instances/record/trace"
+    rmdir "$T/instances/record"
+}
+
+# measured NAME ARGUMENTS...: a report with the check, as NAME.report, and what the kernel itself counted meanwhile. The host's
+# TSC_AUX is the number of the CPU, so that guests' values must be larger than that.
+format=json
+measured() {
+    name=$1
+    shift
+    watch wrmsr_to_guest msr/write_msr 'msr == 0xc0000103 && val >= 8'
+    watch wrmsr_to_host msr/write_msr 'msr == 0xc0000103 && val < 8'
+    watch kvm_exit kvm/kvm_exit
+    watch kvm_userspace_exit kvm/kvm_userspace_exit
+    rm -f /tmp/report.json
+    try "$name" shared-msr report --verify --format $format --output /tmp/report.json "$@"
+    [ ! -e /tmp/report.json ] || section "$name.report" </tmp/report.json
+    watched "$name"
 }
 
 # attached PID: whether that process measures; the hook of exits is attached after those of functions.

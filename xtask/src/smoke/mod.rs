@@ -3,15 +3,23 @@
 //! A scenario is a shell script that runs in the lab and prints sections, and a function here that checks them.
 
 mod checks;
+mod churn;
+mod contention;
 mod crowd;
 mod errors;
 mod exact;
+mod formats;
 mod inside;
 mod killed;
+mod kvm_exits;
 mod lab_itself;
 mod matrix;
+mod migrate;
 mod sections;
+mod sound;
 mod summary;
+mod two_guests;
+mod unplug;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -70,6 +78,14 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     );
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
+    scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
+    scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
+    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
+    scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
+    let exits = Scenario { arguments: kvm_exits::guest(), ..Scenario::new("kvm_exits", USUAL) };
+    scenario(checks, &mut lines, &exits, kvm_exits::check);
     for kernel in amd {
         ladder(checks, &mut lines, Scenario::new("matrix", kernel), AMD_HOST);
     }
@@ -77,6 +93,8 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         let expected = Expected { module_btf: *kernel != WITHOUT_MODULE_BTF, ..INTEL_HOST };
         ladder(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("matrix", kernel) }, expected);
     }
+    let exits = Scenario { host: Host::Intel, kernel: INTEL[0], ..exits };
+    scenario(checks, &mut lines, &exits, kvm_exits::check);
     if all {
         // One guest, one report each: Bochs is slow, and busy guests make it slower.
         crowd(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("crowd", "6.1") }, 1, &["no", "0xa01"]);

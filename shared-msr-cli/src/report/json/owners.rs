@@ -1,12 +1,12 @@
 //! The parts that say who: VMs, vCPUs, causes, payers; and the distributions.
 
 use serde::Serialize;
-use shared_msr_common::{Tally, WindowTally, accounting::Watched};
+use shared_msr_common::{SlotTally, Tally, WindowTally, accounting::Watched};
 
 use super::super::{Report, labels};
 use crate::{
     ledger::{
-        Ledger,
+        Counts, Ledger, MsrRow,
         distribution::{Bucket, buckets, percentile, total},
         facts::{Measures, Payer},
         rows::{CauseRow, VcpuRow, VmRow},
@@ -34,20 +34,19 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn of(tally: &Tally, ledger: &Ledger) -> Self {
         let told = |number: u64| matches!(ledger.sight, Sight::Split(_)).then_some(number);
-        let sum = |count: fn(&shared_msr_common::SlotTally) -> u64| tally.slots.iter().map(count).sum::<u64>();
-        let (deferred, performed) = (sum(|slot| slot.deferred), sum(|slot| slot.performed));
+        let slots = tally.all_slots();
         Self {
             exits: tally.exits,
             userspace_exits: tally.userspace_exits,
             windows_opened: told(tally.windows.opened),
             windows_closed: told(tally.windows.closed),
             clean_closes: told(tally.windows.clean),
-            set_written: told(sum(|slot| slot.written)),
-            set_skipped: told(sum(|slot| slot.skipped)).filter(|_| ledger.sight == Sight::Split(Watched::Calls)),
-            set_failed: told(sum(|slot| slot.failed)),
-            deferred: told(deferred),
-            performed: told(performed),
-            avoided: told(0).map(|_| deferred.cast_signed() - performed.cast_signed()),
+            set_written: told(slots.written),
+            set_skipped: told(slots.skipped).filter(|_| ledger.sight == Sight::Split(Watched::Calls)),
+            set_failed: told(slots.failed),
+            deferred: told(slots.deferred),
+            performed: told(slots.performed),
+            avoided: told(0).map(|_| slots.deferred.cast_signed() - slots.performed.cast_signed()),
         }
     }
 }
@@ -72,8 +71,8 @@ struct SlotNumbers {
 fn of_msrs(tally: &Tally, ledger: &Ledger) -> Vec<OfMsr> {
     let told = |number: u64| matches!(ledger.sight, Sight::Split(_)).then_some(number);
     let rows = ledger.msrs.iter().zip(&tally.slots);
-    let rows = rows.filter(|(_, slot)| **slot != shared_msr_common::SlotTally::EMPTY);
-    let row = |(msr, slot): (&crate::ledger::MsrRow, &shared_msr_common::SlotTally)| OfMsr {
+    let rows = rows.filter(|(_, slot)| **slot != SlotTally::EMPTY);
+    let row = |(msr, slot): (&MsrRow, &SlotTally)| OfMsr {
         name: msr.slot.name.clone(),
         slot: SlotNumbers {
             set_written: told(slot.written),
@@ -244,7 +243,8 @@ pub(super) fn causes(report: &Report<'_>) -> Vec<CausePart> {
         clean_closes: row.measures.clean_closes,
         performed: row.measures.performed,
     };
-    report.ledger.causes().into_iter().map(part).collect()
+    let wanted = |fact: &_| report.filter.takes(fact, report.ledger);
+    report.ledger.causes(wanted).into_iter().map(part).collect()
 }
 
 /// Savings, each under the name of what it is compared with.
@@ -310,8 +310,7 @@ impl FilteredOut {
             return None;
         }
         let measures = |tally: &Tally| {
-            let sum = |count: fn(&shared_msr_common::SlotTally) -> u64| tally.slots.iter().map(count).sum::<u64>();
-            let (deferred, performed) = (sum(|slot| slot.deferred), sum(|slot| slot.performed));
+            let SlotTally { deferred, performed, .. } = tally.all_slots();
             Measures { exits: tally.exits, deferred, performed, ..Measures::default() }
         };
         let mut out =
@@ -322,7 +321,7 @@ impl FilteredOut {
         for row in ledger.vcpus().iter().filter(|row| !filter.takes_vcpu(row, ledger)) {
             out.vcpus.add(&measures(&row.tally));
         }
-        let counts = |counts: &crate::ledger::Counts, exits| Measures {
+        let counts = |counts: &Counts, exits| Measures {
             exits,
             deferred: counts.deferred.unwrap_or(0),
             performed: counts.performed.unwrap_or(0),

@@ -7,10 +7,7 @@ use shared_msr_common::{Tally, WindowTally};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
-    ledger::{
-        books,
-        distribution::{Bucket, buckets, percentile, total},
-    },
+    ledger::distribution::{Bucket, buckets, percentile, total},
     report::number::grouped,
     tui::{
         grid::percent,
@@ -46,7 +43,7 @@ pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Re
     let (ledger, _) = state.numbers(shown);
     let mut sum = Tally::EMPTY;
     let wanted = ledger.owners.tallies.iter().filter(|(key, _)| rows::takes(state, ledger, key.task));
-    wanted.for_each(|(_, tally)| books::add(&mut sum, tally));
+    wanted.for_each(|(_, tally)| sum.add(tally));
     let when = if state.totals { "since start or reset" } else { "in this interval" };
     let mut rest = area;
     let keys = if area.width >= 120 { "" } else { "; left/right: the others" };

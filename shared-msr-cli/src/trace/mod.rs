@@ -1,0 +1,86 @@
+//! Single events, one line each, so that a person can follow a window from the set that opens it to the close.
+
+pub mod json;
+pub mod text;
+
+use std::collections::BTreeMap;
+
+use shared_msr_common::{
+    Task, Vcpu,
+    cause::CauseKey,
+    event::{self, Event},
+    owner::{NOBODY, UNKNOWN_ID},
+};
+
+use crate::{
+    kernel::{host::Vendor, tables::Slot},
+    ledger::facts::Cause,
+    report::{filter::Filter, labels},
+    sample::owners::{Vm, tgid},
+};
+
+/// What has to be known to put an event into words.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// Whose exit reasons they are.
+    pub vendor: Vendor,
+    /// KVM's list.
+    pub slots: Vec<Slot>,
+    /// When counting began, in nanoseconds of the monotonic clock.
+    pub began: u64,
+    /// Threads that run vCPUs.
+    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// Their processes.
+    pub vms: BTreeMap<u32, Vm>,
+}
+
+impl Words {
+    /// Name of a slot's MSR.
+    fn msr(&self, slot: u64) -> String {
+        let slot_of = usize::try_from(slot).ok().and_then(|slot| self.slots.get(slot));
+        slot_of.map_or_else(|| format!("slot {slot}"), |slot| slot.name.clone())
+    }
+
+    /// KVM's number of the vCPU that a thread runs; none where it is not known yet.
+    pub fn vcpu(&self, task: Task) -> Option<u64> {
+        self.vcpus.get(&task).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID)
+    }
+
+    /// Names of the MSRs of a set of slots.
+    fn dirty(&self, dirty: u64) -> Vec<String> {
+        (0..self.slots.len() as u64).filter(|slot| dirty >> slot & 1 != 0).map(|slot| self.msr(slot)).collect()
+    }
+
+    /// Whether an event is wanted. What has no MSR is of all of them.
+    pub fn wants(&self, event: &Event, filter: &Filter) -> bool {
+        let owner = whose(event);
+        let has_slot = matches!(event.kind, event::SET_WRITTEN | event::SET_SKIPPED | event::SET_FAILED | event::RESTORE);
+        let slot = usize::try_from(event.slot).ok().and_then(|slot| self.slots.get(slot));
+        filter.takes_process(tgid(owner), self.vms.get(&tgid(owner)))
+            && filter.takes_id(self.vcpu(owner))
+            && filter.takes_cpu(event.cpu)
+            && (!has_slot || slot.is_none_or(|slot| filter.takes_msr(slot)))
+    }
+}
+
+/// The vCPU that an event is of: whose values are in the hardware, or who runs where there are none yet.
+pub fn whose(event: &Event) -> Task {
+    if event.owner == NOBODY { event.task } else { event.owner }
+}
+
+fn cause(event: &Event) -> Cause {
+    let key = CauseKey { kind: event.cause, code: event.code, ..CauseKey::NONE };
+    (key.kind, key.code)
+}
+
+/// Exit reason of an exit; none where it could not be read.
+fn reason(event: &Event) -> Option<u32> {
+    (event.slot == 1).then_some(event.code)
+}
+
+fn reason_text(event: &Event, words: &Words) -> String {
+    labels::reason_cell(words.vendor, reason(event))
+}
+
+#[cfg(test)]
+mod tests;
