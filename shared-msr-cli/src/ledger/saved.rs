@@ -33,7 +33,7 @@ pub struct Saved {
     cpus: Vec<(u32, Events, Counts, Option<u64>)>,
     vcpus: Vec<(Task, u64, u64, String)>,
     vms: Vec<(u32, Option<String>, Option<String>)>,
-    tallies: Vec<(Task, u64, Sparse)>,
+    tallies: Vec<SavedTally>,
     causes: Vec<([u64; 5], u64, u64, Sparse, String)>,
     banks: Option<Vec<([u64; 5], SavedReasons)>>,
     stray: Vec<(u32, SavedReasons)>,
@@ -49,6 +49,26 @@ enum SavedSight {
     Calls,
     Writes,
     WritesOnly,
+}
+
+/// Each number by its name, so that a change of the tally itself does not make another number of it.
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedTally {
+    task: Task,
+    cpu: u64,
+    exits: u64,
+    userspace_exits: u64,
+    /// Written, skipped, failed, deferred, performed.
+    slots: Vec<(usize, [u64; 5])>,
+    opened: u64,
+    closed: u64,
+    clean: u64,
+    unmeasured: u64,
+    exits_per_window: Sparse,
+    age: Sparse,
+    restore_cost: Sparse,
+    restore_ns: u64,
+    restores_timed: u64,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -79,7 +99,7 @@ impl From<&Ledger> for Saved {
             cpus: ledger.cpus.iter().map(|row| (row.cpu, row.events, row.counts, row.dirty_at_start)).collect(),
             vcpus: owners.vcpus.iter().map(|(task, vcpu)| (*task, vcpu.id, vcpu.exited, command(&vcpu.command))).collect(),
             vms: owners.vms.iter().map(|(vm, known)| (*vm, known.name.clone(), known.command.clone())).collect(),
-            tallies: owners.tallies.iter().map(|(key, tally)| (key.task, key.cpu, sparse(&words(tally)))).collect(),
+            tallies: owners.tallies.iter().map(tally).collect(),
             causes: owners.causes.iter().map(cause).collect(),
             banks: owners.banks.as_ref().map(|banks| banks.iter().map(bank).collect()),
             stray: owners.stray.iter().map(|(cpu, bank)| (*cpu, reasons(bank))).collect(),
@@ -105,7 +125,7 @@ impl From<Saved> for Ledger {
                 .map(|(task, id, exited, name)| (task, Vcpu { id, exited, command: bytes(&name) }))
                 .collect(),
             vms: saved.vms.into_iter().map(|(vm, name, command)| (vm, Vm { name, command })).collect(),
-            tallies: saved.tallies.into_iter().map(|(task, cpu, words)| (TallyKey { task, cpu }, tally(&words))).collect(),
+            tallies: saved.tallies.iter().map(tally_back).collect(),
             causes: saved.causes.into_iter().map(cause_back).collect(),
             banks: saved.banks.map(|banks| banks.into_iter().map(bank).collect()),
             stray: saved.stray.into_iter().map(|(cpu, bank)| (cpu, counters(&bank))).collect(),
@@ -150,25 +170,44 @@ fn fill(words: &mut [u64], sparse: &Sparse) {
     }
 }
 
-/// All counters of a tally in a row: windows', events', slots'.
-fn words(tally: &Tally) -> Vec<u64> {
-    let slots = tally.slots.iter().flat_map(|slot| [slot.written, slot.skipped, slot.failed, slot.deferred, slot.performed]);
-    tally.windows.words().iter().copied().chain([tally.exits, tally.userspace_exits]).chain(slots).collect()
+fn tally((key, tally): (&TallyKey, &Tally)) -> SavedTally {
+    let windows = &tally.windows;
+    let numbers = |slot: &SlotTally| [slot.written, slot.skipped, slot.failed, slot.deferred, slot.performed];
+    let slots = tally.slots.iter().map(numbers).enumerate().filter(|(_, numbers)| *numbers != [0; 5]);
+    SavedTally {
+        task: key.task,
+        cpu: key.cpu,
+        exits: tally.exits,
+        userspace_exits: tally.userspace_exits,
+        slots: slots.collect(),
+        opened: windows.opened,
+        closed: windows.closed,
+        clean: windows.clean,
+        unmeasured: windows.unmeasured,
+        exits_per_window: sparse(&windows.exits_per_window),
+        age: sparse(&windows.age),
+        restore_cost: sparse(&windows.restore_cost),
+        restore_ns: windows.restore_ns,
+        restores_timed: windows.restores_timed,
+    }
 }
 
-fn tally(sparse: &Sparse) -> Tally {
-    let mut tally = Tally::EMPTY;
-    let mut flat = words(&tally);
-    fill(&mut flat, sparse);
-    let (windows, rest) = flat.split_at(tally.windows.words().len());
-    tally.windows.words_mut().copy_from_slice(windows);
-    let (events, slots) = rest.split_at(2);
-    (tally.exits, tally.userspace_exits) = (events[0], events[1]);
-    for (slot, words) in tally.slots.iter_mut().zip(slots.chunks_exact(5)) {
-        let [written, skipped, failed, deferred, performed] = [words[0], words[1], words[2], words[3], words[4]];
-        *slot = SlotTally { written, skipped, failed, deferred, performed };
+fn tally_back(saved: &SavedTally) -> (TallyKey, Tally) {
+    let mut tally = Tally { exits: saved.exits, userspace_exits: saved.userspace_exits, ..Tally::EMPTY };
+    for (slot, [written, skipped, failed, deferred, performed]) in &saved.slots {
+        let [written, skipped, failed, deferred, performed] = [*written, *skipped, *failed, *deferred, *performed];
+        if let Some(place) = tally.slots.get_mut(*slot) {
+            *place = SlotTally { written, skipped, failed, deferred, performed };
+        }
     }
-    tally
+    let windows = &mut tally.windows;
+    (windows.opened, windows.closed, windows.clean) = (saved.opened, saved.closed, saved.clean);
+    windows.unmeasured = saved.unmeasured;
+    fill(&mut windows.exits_per_window, &saved.exits_per_window);
+    fill(&mut windows.age, &saved.age);
+    fill(&mut windows.restore_cost, &saved.restore_cost);
+    (windows.restore_ns, windows.restores_timed) = (saved.restore_ns, saved.restores_timed);
+    (TallyKey { task: saved.task, cpu: saved.cpu }, tally)
 }
 
 fn cause((key, tally): (&CauseKey, &CauseTally)) -> ([u64; 5], u64, u64, Sparse, String) {
@@ -207,4 +246,19 @@ fn bytes(name: &str) -> [u8; COMMAND_BYTES] {
     let mut bytes = [0; COMMAND_BYTES];
     bytes.iter_mut().zip(name.bytes().take(COMMAND_BYTES - 1)).for_each(|(byte, letter)| *byte = letter);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_ledger_comes_back_as_it_was() {
+        for line in include_str!("../../tests/data/ledgers-amd.jsonl").lines() {
+            let ledger = Ledger::from(serde_json::from_str::<Saved>(line).unwrap());
+            let again = serde_json::to_string(&Saved::from(&ledger)).unwrap();
+            assert_eq!(Ledger::from(serde_json::from_str::<Saved>(&again).unwrap()), ledger);
+            assert!(ledger.totals.performed > Some(0) && ledger.windows().closed > 0 && ledger.reasons().is_some());
+        }
+    }
 }
