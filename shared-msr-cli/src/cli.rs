@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    duration::positive_duration,
     guest::TscAux,
     kernel::cpu_list,
     probe::{ladder::ProbeChoice, probes::MAX_VCPUS},
@@ -286,18 +287,6 @@ pub fn sentence(message: &str) -> String {
     format!("{}; see `shared-msr --help`", text.strip_prefix("error: ").unwrap_or(&text))
 }
 
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = match text.parse::<f64>() {
-        // A bare number is seconds, as in sleep(1) and perf stat.
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
-    };
-    if duration.is_zero() {
-        return Err("it must be longer than 0; try 10s".to_owned());
-    }
-    Ok(duration)
-}
-
 fn sort(text: &str) -> Result<Sort, String> {
     let by = By::from_str(text, true).ok().filter(|by| *by != By::Total).map(Sort::By);
     let column = || Column::from_str(text, true).ok().map(Sort::Column);
@@ -347,15 +336,6 @@ mod tests {
         ] {
             let sentence = sentence(&Cli::try_parse_from(arguments).unwrap_err().to_string());
             assert!(sentence.contains(substance) && sentence.lines().count() == 1, "{sentence}");
-        }
-    }
-
-    #[test]
-    fn a_bare_number_is_seconds_and_zero_is_refused() {
-        assert_eq!(positive_duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(positive_duration("500ms"), Ok(Duration::from_millis(500)));
-        for text in ["0", "0s", "-1", "soon", "inf"] {
-            assert!(positive_duration(text).is_err(), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod duration;
 pub mod guest;
 pub mod kernel;
 pub mod ledger;

@@ -15,7 +15,7 @@ use super::{
     state::{Depth, Input, Purpose, State, Status, View},
     view,
 };
-use crate::{cli, report::by::Column};
+use crate::{duration::positive_duration, report::by::Column};
 
 /// Intervals that `+` and `-` go through.
 const STEPS: [u64; 9] = [100, 250, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
@@ -258,7 +258,7 @@ fn finish(state: &mut State, input: Input, effects: &mut Vec<Effect>) {
         }),
         Purpose::Interval if input.text.is_empty() => Ok(()),
         Purpose::Interval => {
-            let found = cli::positive_duration(input.text.trim()).map_err(|_| "not a time; try 2 or 500ms".to_owned());
+            let found = positive_duration(input.text.trim()).map_err(|_| "not a time; try 2 or 500ms".to_owned());
             found.map(|interval| set_interval(state, effects, interval))
         }
     };
