@@ -5,6 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    duration::positive_duration,
     guest::TscAux,
     kernel::cpu_list,
     probe::{ladder::ProbeChoice, probes::MAX_VCPUS},
@@ -35,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Measure for a while, or while a command runs, then print once
     Report(ReportArguments),
+    /// Watch it live, full-screen
+    Top(TopArguments),
     /// Show single events: sets, exits, closes with their causes and payers
     Trace(TraceArguments),
     /// Print the kernel's own tables: the list of MSRs, and each CPU's host and current values
@@ -148,6 +151,35 @@ pub struct ReportArguments {
     pub command: Vec<OsString>,
 }
 
+/// `shared-msr top`
+#[derive(Args, Debug)]
+pub struct TopArguments {
+    /// How far looks are apart, from 100ms to 1h; + and - change it
+    #[arg(long, short = 's', value_name = "TIME", default_value = "1s", value_parser = positive_duration)]
+    pub interval: Duration,
+    /// Count exits by reason, for the view of exits. Costs more on every exit: its reason has to be read
+    #[arg(long)]
+    pub by_reason: bool,
+    /// Time each restore, from the entry to the return of kvm_on_user_return. Costs a little on each
+    #[arg(long)]
+    pub timing: bool,
+    /// Show only the VMs whose name this regular expression finds, or the VM of this process; f changes it
+    #[arg(long, short = 'f', value_name = "REGEX|PID")]
+    pub filter: Option<String>,
+    /// Draw with ASCII only
+    #[arg(long)]
+    pub ascii: bool,
+    /// Where e writes its files
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub export_dir: PathBuf,
+    /// How many threads that run vCPUs can be told apart at once; what does not fit is counted as unattributed
+    #[arg(long, value_name = "N", default_value_t = MAX_VCPUS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_vcpus: u32,
+    /// Observe sets and closes by this kind of hook, and fail if it is not to be had
+    #[arg(long, value_enum, default_value = "auto")]
+    pub probe: ProbeChoice,
+}
+
 /// Formats of `trace`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum EventFormat {
@@ -255,18 +287,6 @@ pub fn sentence(message: &str) -> String {
     format!("{}; see `shared-msr --help`", text.strip_prefix("error: ").unwrap_or(&text))
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    let duration = match text.parse::<f64>() {
-        // A bare number is seconds, as in sleep(1) and perf stat.
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text).map_err(|error| error.to_string())?,
-    };
-    if duration.is_zero() {
-        return Err("it must be longer than 0; try 10s".to_owned());
-    }
-    Ok(duration)
-}
-
 fn sort(text: &str) -> Result<Sort, String> {
     let by = By::from_str(text, true).ok().filter(|by| *by != By::Total).map(Sort::By);
     let column = || Column::from_str(text, true).ok().map(Sort::Column);
@@ -316,15 +336,6 @@ mod tests {
         ] {
             let sentence = sentence(&Cli::try_parse_from(arguments).unwrap_err().to_string());
             assert!(sentence.contains(substance) && sentence.lines().count() == 1, "{sentence}");
-        }
-    }
-
-    #[test]
-    fn a_bare_number_is_seconds_and_zero_is_refused() {
-        assert_eq!(positive_duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(positive_duration("500ms"), Ok(Duration::from_millis(500)));
-        for text in ["0", "0s", "-1", "soon", "inf"] {
-            assert!(positive_duration(text).is_err(), "{text}");
         }
     }
 }

@@ -23,7 +23,7 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn help_names_every_command() {
     let help = shared_msr(&["--help"]).assert().success();
-    for command in ["report", "inspect", "doctor", "guest"] {
+    for command in ["report", "top", "inspect", "doctor", "guest"] {
         help.get_output().stdout.windows(command.len()).find(|words| *words == command.as_bytes()).expect(command);
     }
 }
@@ -37,6 +37,7 @@ fn wrong_usage_is_status_2_and_one_sentence() {
         (&["report", "--format", "xml"], "xml"),
         (&["report", "--by", "colour"], "colour"),
         (&["report", "--probe", "magic"], "magic"),
+        (&["top", "--interval", "0"], "longer than 0"),
         (&["inspect", "--cpu", "a-b"], "list of CPUs"),
         (&["guest", "--tsc-aux", "many"], "many"),
         (&["guest", "--duration", "0s"], "longer than 0"),
@@ -45,6 +46,13 @@ fn wrong_usage_is_status_2_and_one_sentence() {
     ] {
         shared_msr(arguments).assert().code(2).stdout("").stderr(contains(words).and(one_sentence()));
     }
+}
+
+/// Before anything is attached, so that a script learns it at once and on every machine.
+#[test]
+fn top_without_a_terminal_names_report() {
+    let top = shared_msr(&["top"]).assert().code(1).stdout("");
+    top.stderr(one_sentence().and(contains("standard output is none; use `shared-msr report`")));
 }
 
 #[test]

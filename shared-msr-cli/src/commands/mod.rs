@@ -9,6 +9,7 @@ mod output;
 mod printer;
 mod report;
 mod signals;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -19,6 +20,7 @@ use crate::cli::{Cli, Command};
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Report(arguments) => report::run(arguments, cli.verbose),
+        Command::Top(arguments) => top::run(arguments),
         Command::Trace(arguments) => trace::run(arguments, cli.verbose),
         Command::Inspect(arguments) => inspect::run(arguments),
         Command::Doctor(arguments) => doctor::run(arguments),

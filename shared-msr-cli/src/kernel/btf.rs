@@ -32,6 +32,13 @@ impl KernelBtf {
         Self { vmlinux, module }
     }
 
+    /// Gives its memory back, tens of megabytes: once the programs are attached it is not needed any more.
+    pub fn forget(&mut self) {
+        const GONE: &str = "it is no longer kept";
+        self.vmlinux = Err(GONE.to_owned());
+        self.module = self.module.is_some().then(|| Err(GONE.to_owned()));
+    }
+
     /// BTF of vmlinux.
     pub fn vmlinux(&self) -> Result<&Btf, String> {
         self.vmlinux.as_ref().map_err(Clone::clone)

@@ -1,6 +1,6 @@
 //! The kernel's own tables: the list of MSRs, and where each CPU's structure is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared_msr_common::MAX_SLOTS;
 
 use super::{
@@ -18,7 +18,7 @@ pub trait Memory {
 }
 
 /// One slot of KVM's list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Slot {
     /// Index in the list.
     pub slot: usize,

@@ -1,6 +1,6 @@
 //! The rows of owners and causes, with what each CPU had still to credit at the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msr_common::{
     BankKey, CauseKey, CauseTally, ReasonCounters, SlotTally, Tally, TallyKey, Task, Vcpu,
@@ -103,7 +103,8 @@ impl OwnerBooks {
         }
         // Who did nothing meanwhile is no news.
         books.tallies.retain(|key, tally| key.task == NOBODY || *tally != Tally::EMPTY);
-        books.vcpus.retain(|task, _| books.tallies.keys().any(|key| key.task == *task));
+        let busy: BTreeSet<Task> = books.tallies.keys().map(|key| key.task).collect();
+        books.vcpus.retain(|task, _| busy.contains(task));
         books
     }
 }

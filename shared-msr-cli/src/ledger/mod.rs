@@ -7,11 +7,12 @@ pub mod distribution;
 pub mod facts;
 mod invariants;
 pub mod rows;
+pub mod saved;
 pub mod savings;
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared_msr_common::ReasonCounters;
 
 use books::OwnerBooks;
@@ -20,7 +21,7 @@ use cpu::CpuLedger;
 use crate::{kernel::tables::Slot, probe::probes::Sight, sample::Snapshot};
 
 /// What one slot counted, on one CPU or on all; none for what the hooks in use cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Counts {
     /// Sets that wrote the MSR (WRMSRs to the guest's value).
     pub set_written: Option<u64>,
@@ -93,7 +94,7 @@ fn sum(left: Option<u64>, right: Option<u64>) -> Option<u64> {
 }
 
 /// What is not counted per slot, on one CPU or on all; none for what the hooks in use cannot tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Events {
     /// `kvm_exit` events.
     pub exits: u64,
@@ -144,7 +145,7 @@ impl Events {
 }
 
 /// What could not be counted. All 0 when nothing was lost.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Lost {
     /// A CPU's structure changed between two events without an event that the programs saw.
     pub unseen_changes: u64,

@@ -3,7 +3,7 @@
 use std::{
     fs,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -233,10 +233,21 @@ impl Probes {
     /// How often the kernel skipped a program because the CPU was in one already ("recursion_misses": Linux 5.12 and
     /// later, for kprobes 6.7 and later; none where no program says so).
     pub fn skipped_runs(&self) -> Option<u64> {
+        self.sum_of("recursion_misses:")
+    }
+
+    /// Time spent in the programs, over all CPUs, as far as somebody has asked the kernel to take it (`bpf(BPF_ENABLE_STATS)`:
+    /// Linux 5.8 and later).
+    pub fn run_time(&self) -> Option<Duration> {
+        self.sum_of("run_time_ns:").map(Duration::from_nanos)
+    }
+
+    /// The sum of what the kernel says of each program; none where it says nothing.
+    fn sum_of(&self, field: &str) -> Option<u64> {
         let ours = self.loaded.attached.iter().map(|attached| attached.program.as_fd());
         let programs = self.loaded.bpf.programs().filter_map(|(_, program)| program.fd().ok());
-        let misses = programs.map(|program| skipped_runs(program.as_fd())).chain(ours.map(skipped_runs));
-        misses.flatten().reduce(|sum, misses| sum + misses)
+        let numbers = programs.map(|program| told(program.as_fd(), field)).chain(ours.map(|program| told(program, field)));
+        numbers.flatten().reduce(|sum, number| sum + number)
     }
 }
 
@@ -391,7 +402,8 @@ fn not_to_be_had(refused: &[Refused]) -> Obstacle {
     Obstacle { problem: format!("each {} cannot be observed by {}", first.event.name(), hooks.join(", nor by ")), cure }
 }
 
-fn skipped_runs(program: BorrowedFd<'_>) -> Option<u64> {
+/// What the kernel says of a program.
+fn told(program: BorrowedFd<'_>, field: &str) -> Option<u64> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).ok()?;
-    info.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
+    info.lines().find_map(|line| line.strip_prefix(field))?.trim().parse().ok()
 }
