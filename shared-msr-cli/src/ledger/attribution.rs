@@ -41,13 +41,14 @@ pub(super) fn violations(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
     let measured = |buckets: &[u64]| buckets.iter().sum::<u64>() + windows.unmeasured;
     compare("windows closed, by exits in them", measured(&windows.exits_per_window), windows.closed);
     compare("windows closed, by age", measured(&windows.age), windows.closed);
-    violations.extend(reasons(ledger, &owners));
     violations
 }
 
-/// Reasons add up to the exits, and to what was put off.
-fn reasons(ledger: &Ledger, owners: &Tally) -> Vec<String> {
+/// Reasons add up to the exits, and to what was put off. Only once counting has stopped: they move with every exit.
+pub(super) fn of_reasons(ledger: &Ledger) -> Vec<String> {
     let Some(rows) = ledger.reasons() else { return Vec::new() };
+    let mut owners = Tally::EMPTY;
+    ledger.owners.tallies.values().for_each(|tally| owners.add(tally));
     let mut violations = Vec::new();
     let exits: u64 = rows.iter().map(|row| row.exits).sum();
     if exits != owners.exits {

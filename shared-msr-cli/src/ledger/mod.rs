@@ -325,6 +325,10 @@ impl Ledger {
             let violations = attribution::violations(&ledger, &cpus);
             ledger.violations.extend(violations);
         }
+        if snapshot.owners.stopped {
+            let violations = attribution::of_reasons(&ledger);
+            ledger.violations.extend(violations);
+        }
         ledger
     }
 

@@ -132,6 +132,8 @@ impl From<Saved> for Ledger {
             by_cpu: saved.by_cpu,
             usage: Usage { used, most, given_back },
             still: saved.compared,
+            // What was held against what is in the saved violations.
+            stopped: false,
         };
         Self {
             duration: Duration::from_nanos(saved.duration_ns),

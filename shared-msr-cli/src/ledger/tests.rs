@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared_msr_common::{CpuState, WindowTally, accounting::Watched};
+use shared_msr_common::{BankKey, CpuState, ReasonCounters, WindowTally, accounting::Watched};
 
 use super::{Events, Ledger};
 use crate::{
@@ -195,6 +195,25 @@ fn what_nobody_is_known_for_is_nobodys_and_still_in_the_sums() {
     let nobodys = ledger.unattributed();
     assert_eq!((nobodys.exits, nobodys.windows.closed, nobodys.slots[0].performed), (3, 1, 1));
     assert!(ledger.vcpus().is_empty() && ledger.reconciled(), "{:?}", ledger.violations);
+}
+
+#[test]
+fn reasons_are_held_against_exits_only_once_counting_has_stopped() {
+    let mut reasons = ReasonCounters::EMPTY;
+    reasons.common[10] = 2;
+    let bank = BankKey { dirty: 0, ..BankKey::default() };
+    let snapshot = |stopped| Snapshot {
+        cpus: vec![closed_window(0)],
+        duration: Duration::from_secs(1),
+        skipped_runs: None,
+        owners: Owners { still: true, stopped, banks: Some([(bank, reasons)].into()), ..Owners::default() },
+        sight: Sight::Split(Watched::Calls),
+        checked: false,
+        timed: false,
+        moved: false,
+    };
+    assert_eq!(Ledger::settle(&snapshot(true), &list()).violations, ["2 exits by reason, but 3 in all"]);
+    assert!(Ledger::settle(&snapshot(false), &list()).reconciled());
 }
 
 #[test]

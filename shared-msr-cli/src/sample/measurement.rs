@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Snapshot, owners::Archive, take_cpus, take_stopped};
+use shared_msr_common::CpuState;
+
+use super::{CpuSample, Snapshot, owners::Archive, take_cpus, take_stopped};
 use crate::{
     obstacle::Obstacle,
     probe::{
@@ -45,7 +47,9 @@ impl Measurement {
             let cpus = take_cpus(&self.probes, target)?;
             let mut owners = self.archive.owners(&self.probes, &target.host.possible_cpus)?;
             let after = self.probes.read()?;
-            owners.still = cpus.iter().zip(after.iter()).all(|(cpu, after)| cpu.state.credits == after.credits);
+            // An event that is just running may have credited something that it has not counted as a credit yet.
+            let still = |cpu: &CpuSample, after: &CpuState| cpu.state.credits == after.credits && after.begun == after.accounted;
+            owners.still = cpus.iter().zip(after.iter()).all(|(cpu, after)| still(cpu, after));
             if owners.still || attempt == ATTEMPTS {
                 return Ok(Snapshot { duration, cpus, owners, ..self.rest(target) });
             }
@@ -59,7 +63,7 @@ impl Measurement {
         let duration = self.probes.started.elapsed();
         let cpus = take_stopped(&self.probes, cpus)?;
         let mut owners = self.archive.owners(&self.probes, &target.host.possible_cpus)?;
-        owners.still = true;
+        (owners.still, owners.stopped) = (true, true);
         Ok(Snapshot { duration, cpus, owners, ..self.rest(target) })
     }
 

@@ -61,6 +61,8 @@ pub struct Owners {
     pub usage: Usage,
     /// Whether nothing was credited while the rows were read: only then can they be held against the CPUs' own counters.
     pub still: bool,
+    /// Whether counting had stopped: only then can exits by reason, which move with every exit, be held against exits.
+    pub stopped: bool,
 }
 
 /// The process of a thread.
