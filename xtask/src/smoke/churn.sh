@@ -63,10 +63,10 @@ esac
 : >/tmp/killed
 churn 2
 : >/tmp/killed
-shared-msr report --verify --format json --duration 20s >/tmp/long.out 2>/tmp/long.err &
+shared-msr report --verify --format json --duration 30s >/tmp/long.out 2>/tmp/long.err &
 report=$!
 wait_for attached $report
-churn 17
+churn 27
 cp /tmp/killed /tmp/killed-meanwhile
 # There is one after the end, whatever the sequence was.
 start $guests
