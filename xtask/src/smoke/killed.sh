@@ -3,7 +3,7 @@
 
 # The kernel's own listings: functions that anything is hooked to, BPF programs held by any process, all BPF programs.
 functions() {
-    grep -E '^(kvm_set_user_return_msr|kvm_on_user_return)' "$T/enabled_functions"
+    grep -E '^(kvm_set_user_return_msr|kvm_on_user_return|kvm_arch_disable_virtualization_cpu)' "$T/enabled_functions"
 }
 listing() {
     functions | section "$1.functions"
