@@ -27,6 +27,10 @@ pub struct Live {
 impl Live {
     /// Attaches everything and starts to count.
     pub fn start(options: Options) -> Result<Self, Obstacle> {
+        // Freed memory that is given back below would come back otherwise: khugepaged (mm/khugepaged.c) fills the holes between what
+        // is still used, 10 MiB within seconds. Where the kernel refuses, nothing but that is lost.
+        // SAFETY: this call takes numbers only.
+        unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
         let mut target = Target::find()?;
         let timing = enable_stats(Stats::RunTime).ok();
         let measurement = Measurement::start(&target, options)?;
