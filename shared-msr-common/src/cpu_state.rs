@@ -4,6 +4,7 @@ use crate::{
     MAX_SLOTS, STRUCTURE_BYTES,
     cause::{CauseKey, CauseTally},
     owner::{COMMAND_BYTES, Task},
+    reasons::NOWHERE,
     tally::{Tally, WindowTally},
 };
 
@@ -138,6 +139,13 @@ pub struct CpuState {
 
     /// Which bank counts exits by reason now, see [`crate::reasons::BankKey`].
     pub bank: u64,
+    /// Where in its bank the last exit was counted, if its vCPU did not go back to its VMM since, see
+    /// [`crate::ReasonCounters::count`]. This and the two below only with exits by reason.
+    pub exit_place: u64,
+    /// That bank.
+    pub exit_bank: u64,
+    /// Address of the vCPU that made that exit; 0 where it is not known.
+    pub exit_vcpu: u64,
     /// `kvm_userspace_exit` events.
     pub userspace_exits: u64,
     /// The thread that made the last exit.
@@ -191,6 +199,9 @@ impl CpuState {
         restoring_since: 0,
         restoring_slots: 0,
         bank: 0,
+        exit_place: NOWHERE,
+        exit_bank: 0,
+        exit_vcpu: 0,
         userspace_exits: 0,
         exit_owner: 0,
         vcpu: 0,

@@ -12,6 +12,9 @@ const HIGH_REASONS: usize = 0x40;
 /// Places for single reasons; a power of two, so that the verifier can follow a masked place.
 pub const COMMON_REASONS: usize = LOW_REASONS + HIGH_REASONS;
 
+/// No place: the exit's reason is rare, or there was no exit.
+pub const NOWHERE: u64 = u64::MAX;
+
 /// How many different rare reasons are told apart.
 pub const RARE_REASONS: usize = 8;
 
@@ -31,6 +34,8 @@ pub struct RareReason {
 pub struct ReasonCounters {
     /// By place, see [`reason_at`].
     pub common: [u64; COMMON_REASONS],
+    /// Of these, by the same place, those after which the vCPU went back to its VMM, as far as that can be told.
+    pub returned: [u64; COMMON_REASONS],
     /// By reason, in the order in which they came.
     pub rare: [RareReason; RARE_REASONS],
     /// Exits with yet another rare reason.
@@ -57,18 +62,29 @@ const fn place_of(reason: u32) -> Option<usize> {
     None
 }
 
+/// Whether a reason is counted in a place of its own, so that its returns to the VMM are counted, too.
+pub const fn has_place(reason: u32) -> bool {
+    place_of(reason).is_some()
+}
+
 impl ReasonCounters {
     /// Nothing counted yet.
-    pub const EMPTY: Self =
-        Self { common: [0; COMMON_REASONS], rare: [RareReason { reason: 0, exits: 0 }; RARE_REASONS], unlisted: 0, unread: 0 };
+    pub const EMPTY: Self = Self {
+        common: [0; COMMON_REASONS],
+        returned: [0; COMMON_REASONS],
+        rare: [RareReason { reason: 0, exits: 0 }; RARE_REASONS],
+        unlisted: 0,
+        unread: 0,
+    };
 
-    /// Counts one exit.
+    /// Counts one exit. Gives what [`Self::count_return`] asks for, [`NOWHERE`] for a rare reason.
     #[inline(always)]
-    pub fn count(&mut self, reason: u32) {
+    pub fn count(&mut self, reason: u32) -> u64 {
         if let Some(place) = place_of(reason) {
             // Hidden from the compiler, which would take the mask away again.
-            self.common[core::hint::black_box(place) & (COMMON_REASONS - 1)] += 1;
-            return;
+            let place = core::hint::black_box(place) & (COMMON_REASONS - 1);
+            self.common[place] += 1;
+            return place as u64;
         }
         for rare in &mut self.rare {
             if rare.exits == 0 {
@@ -76,15 +92,23 @@ impl ReasonCounters {
             }
             if rare.reason == u64::from(reason) {
                 rare.exits += 1;
-                return;
+                return NOWHERE;
             }
         }
         self.unlisted += 1;
+        NOWHERE
+    }
+
+    /// Counts that an exit ended in user space.
+    #[inline(always)]
+    pub fn count_return(&mut self, place: u64) {
+        self.returned[core::hint::black_box(place as usize) & (COMMON_REASONS - 1)] += 1;
     }
 
     /// Adds another one. A rare reason that finds no place any more is still counted.
     pub fn add(&mut self, other: &Self) {
         add_all(&mut self.common, &other.common);
+        add_all(&mut self.returned, &other.returned);
         for rare in other.rare.iter().filter(|rare| rare.exits != 0) {
             match self.rare.iter_mut().find(|place| place.exits == 0 || place.reason == rare.reason) {
                 Some(place) => (place.reason, place.exits) = (rare.reason, place.exits + rare.exits),
@@ -129,8 +153,10 @@ mod tests {
     #[test]
     fn a_rare_reason_has_a_place_of_its_own_and_one_too_many_is_still_counted() {
         let mut counters = ReasonCounters::EMPTY;
-        counters.count(10);
-        counters.count(0x8000_0021);
+        let place = counters.count(10);
+        counters.count_return(place);
+        assert_eq!(counters.returned[10], 1);
+        assert_eq!(counters.count(0x8000_0021), NOWHERE);
         counters.count(0x8000_0021);
         for reason in 0..RARE_REASONS as u32 {
             counters.count(0xf000_0000 + reason);

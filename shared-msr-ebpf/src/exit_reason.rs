@@ -19,13 +19,13 @@ use aya_ebpf::{
 use shared_msr_common::{
     BankKey, CpuState, MAX_SLOTS, ReasonCounters,
     owner::{NOBODY, UNKNOWN_ID},
-    reasons::AS_AT_START,
+    reasons::{AS_AT_START, NOWHERE},
 };
 
 use crate::{
     books::{cpu_of_key, this_cpu},
     events,
-    globals::SLOTS,
+    globals::{LAST_ENTRY_CPU_OFFSET, SLOTS},
     owner::{self, Person},
     state::CPU_STATE,
 };
@@ -101,12 +101,39 @@ fn count(person: Person, reason: impl FnOnce() -> Option<u32>) {
     state.exits += 1;
     let reason = reason();
     events::exit(state, reason);
-    let Some(reasons) = REASONS.get_ptr_mut(state.bank as u32) else { return };
+    let bank = state.bank;
+    let Some(reasons) = REASONS.get_ptr_mut(bank as u32) else { return };
     // SAFETY: the map's own memory; a bank is of one vCPU, which runs on one CPU at a time, or of one CPU.
     let reasons = unsafe { &mut *reasons };
-    match reason {
+    state.exit_place = match reason {
         Some(reason) => reasons.count(reason),
-        None => reasons.unread += 1,
+        None => {
+            reasons.unread += 1;
+            NOWHERE
+        }
+    };
+    state.exit_bank = bank;
+    state.exit_vcpu = if let Person::Vcpu(vcpu) = person { vcpu } else { 0 };
+}
+
+/// The thread that runs goes back to its VMM. Counts that for the reason of its last exit, if that was on this CPU: the kernel
+/// keeps where a vCPU was entered last (arch/x86/kvm/x86.c, `vcpu_enter_guest`; 1aa561b1a4c0, Linux 5.9). A thread that was moved
+/// in between is not counted.
+#[inline(always)]
+pub(crate) fn returns(state: &mut CpuState) {
+    let place = state.exit_place;
+    // So that a KVM_RUN that ends without an exit is not taken for the end of an earlier one's.
+    state.exit_place = NOWHERE;
+    let offset = LAST_ENTRY_CPU_OFFSET.load();
+    if place == NOWHERE || offset == 0 || state.exit_vcpu == 0 {
+        return;
+    }
+    if read::<u32>(state.exit_vcpu + offset) != Some(this_cpu() as u32) {
+        return;
+    }
+    if let Some(reasons) = REASONS.get_ptr_mut(state.exit_bank as u32) {
+        // SAFETY: as above.
+        unsafe { &mut *reasons }.count_return(place);
     }
 }
 

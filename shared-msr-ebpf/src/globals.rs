@@ -31,6 +31,9 @@ pub(crate) static CLOSER: Global<u64> = Global::new(0);
 /// Offset of `vcpu_id` in `struct kvm_vcpu`; 0 where it is not known.
 #[unsafe(no_mangle)]
 pub(crate) static VCPU_ID_OFFSET: Global<u64> = Global::new(0);
+/// Offset of `arch.last_vmentry_cpu` in `struct kvm_vcpu`; 0 where it is not known.
+#[unsafe(no_mangle)]
+pub(crate) static LAST_ENTRY_CPU_OFFSET: Global<u64> = Global::new(0);
 /// Not 0 where owners are told apart by CPU as well.
 #[unsafe(no_mangle)]
 static BY_CPU: Global<u64> = Global::new(0);

@@ -7,7 +7,7 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use shared_msr_common::{CpuState, owner::UNKNOWN_ID};
+use shared_msr_common::{CpuState, owner::UNKNOWN_ID, reasons::NOWHERE};
 
 use crate::{
     books::{self, Maps},
@@ -81,6 +81,8 @@ pub(crate) fn returns(state: &mut CpuState) {
         books::meet(state, task, UNKNOWN_ID);
         state.own_exits(&mut Maps, SLOTS.load(), watched(), task);
         state.vcpu = 0;
+        // It was somebody else's.
+        state.exit_place = NOWHERE;
         state::finish(state);
     }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use shared_msr_common::cause;
 
-use crate::{events, live::running, owner, state, state::CPU_STATE};
+use crate::{events, exit_reason, globals::by_reason, live::running, owner, state, state::CPU_STATE};
 
 /// `KVM_EXIT_INTR` (include/uapi/linux/kvm.h): `KVM_RUN` returns -EINTR with it.
 const INTERRUPTED: u32 = 10;
@@ -42,6 +42,9 @@ fn count(reason: u32, error: i32) {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
         let state = unsafe { &mut *state };
         owner::returns(state);
+        if by_reason() {
+            exit_reason::returns(state);
+        }
         state.userspace_exits += 1;
         // After an error the reason is of an earlier return, but for this one.
         let error = error.unsigned_abs() * u32::from(error < 0);

@@ -91,7 +91,7 @@ impl Record {
 }
 
 /// Offset of a member of a member, all of them in place.
-fn offset(btf: &Btf, structure: &str, path: &[&str]) -> Option<usize> {
+pub(super) fn offset(btf: &Btf, structure: &str, path: &[&str]) -> Option<usize> {
     let mut structure = btf::structure(btf, &[structure])?;
     let mut sum = 0;
     for (position, name) in path.iter().enumerate() {

@@ -2,7 +2,10 @@
 
 use btf_rs::{Btf, BtfType, Type};
 
-use super::btf::{self, KernelBtf, field};
+use super::{
+    btf::{self, KernelBtf, field},
+    exit_reason::offset,
+};
 
 /// What the programs have to know of vCPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +14,8 @@ pub struct VcpuFacts {
     pub is_first_argument: bool,
     /// Offset of `vcpu_id` (include/linux/kvm_host.h); none where BTF does not tell.
     pub id: Option<usize>,
+    /// Offset of `arch.last_vmentry_cpu`, where a vCPU was entered last (1aa561b1a4c0, Linux 5.9); none where BTF does not tell.
+    pub last_entry_cpu: Option<usize>,
 }
 
 impl VcpuFacts {
@@ -22,7 +27,8 @@ impl VcpuFacts {
     fn from_btf(kvm: &Btf) -> Self {
         let position = exit_arguments(kvm).and_then(|arguments| position(&arguments));
         let id = btf::structure(kvm, &["kvm_vcpu"]).and_then(|vcpu| Some(field(kvm, &vcpu, "vcpu_id")?.0));
-        Self { is_first_argument: position == Some(0), id }
+        let last_entry_cpu = offset(kvm, "kvm_vcpu", &["arch", "last_vmentry_cpu"]);
+        Self { is_first_argument: position == Some(0), id, last_entry_cpu }
     }
 }
 

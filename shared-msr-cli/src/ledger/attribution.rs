@@ -54,6 +54,10 @@ pub(super) fn of_reasons(ledger: &Ledger) -> Vec<String> {
     if exits != owners.exits {
         violations.push(format!("{exits} exits by reason, but {} in all", owners.exits));
     }
+    let returns: u64 = rows.iter().filter_map(|row| row.exits_to_userspace).sum();
+    if returns > owners.userspace_exits {
+        violations.push(format!("{returns} returns to the VMM by reason, but {} in all", owners.userspace_exits));
+    }
     // A set that failed, or a change that was not seen, leaves the kernel side with another dirty set for a while.
     let exact = ledger.lost.unseen_changes == 0 && ledger.totals.set_failed == Some(0);
     let deferred = rows.iter().map(|row| row.deferred).sum::<Option<u64>>();

@@ -23,6 +23,8 @@ pub struct OwnerBooks {
     pub causes: BTreeMap<CauseKey, CauseTally>,
     /// Exits by reason, by whose they are and which slots were dirty; none where they are not counted.
     pub banks: Option<BTreeMap<BankKey, ReasonCounters>>,
+    /// Whether it is counted, too, after which exits vCPUs went back to their VMMs.
+    pub returns_by_reason: bool,
     /// Exits by reason that found no bank: it is not known whose they are and which slots were dirty.
     pub stray: BTreeMap<u32, ReasonCounters>,
     /// Whether the rows are by CPU as well.
@@ -42,6 +44,7 @@ impl OwnerBooks {
             tallies: owners.tallies.clone(),
             causes: BTreeMap::new(),
             banks: owners.banks.clone(),
+            returns_by_reason: owners.returns_by_reason,
             stray: owners.stray.iter().filter(|(_, bank)| bank.total() != 0).copied().collect(),
             by_cpu: owners.by_cpu,
             usage: owners.usage,
@@ -144,6 +147,7 @@ fn subtract(tally: &mut Tally, before: &Tally) {
 
 fn subtract_reasons(bank: &mut ReasonCounters, before: &ReasonCounters) {
     subtract_words(&mut bank.common, &before.common);
+    subtract_words(&mut bank.returned, &before.returned);
     bank.rare.iter_mut().zip(&before.rare).for_each(|(rare, before)| rare.exits -= before.exits);
     bank.unlisted -= before.unlisted;
     bank.unread -= before.unread;

@@ -7,7 +7,7 @@ use shared_msr_common::{
     BankKey, Task,
     cause::CauseKey,
     owner::{EVERY_CPU, NOBODY},
-    reasons::{AS_AT_START, reason_at},
+    reasons::{AS_AT_START, has_place, reason_at},
 };
 
 use super::Ledger;
@@ -34,6 +34,8 @@ pub struct Measures {
     pub closes: u64,
     /// Those that closed without a dirty slot.
     pub clean_closes: u64,
+    /// Exits of a reason after which the vCPU went back to its VMM; only in facts that have a reason. A part of `userspace_exits`.
+    pub exits_to_userspace: u64,
 }
 
 impl Measures {
@@ -48,6 +50,7 @@ impl Measures {
         self.performed += other.performed;
         self.closes += other.closes;
         self.clean_closes += other.clean_closes;
+        self.exits_to_userspace += other.exits_to_userspace;
     }
 
     /// Restores avoided, compared with one at every exit.
@@ -149,14 +152,15 @@ impl Ledger {
     }
 
     fn reasons_as_facts(&self, facts: &mut Vec<Fact>) {
-        for (key, reason, exits) in self.exits_by_reason() {
+        for (key, reason, [exits, exits_to_userspace]) in self.exits_by_reason() {
             let about = |owner| Fact {
                 owner: self.owners.known(owner),
                 cpu: place(key.cpu).filter(|_| self.owners.by_cpu),
                 reason: Some(reason),
                 ..Fact::default()
             };
-            facts.push(Fact { measures: Measures { exits, ..Measures::default() }, ..about(key.task) });
+            let measures = Measures { exits, exits_to_userspace, ..Measures::default() };
+            facts.push(Fact { measures, ..about(key.task) });
             let dirty = self.dirty_of(&key).unwrap_or(0);
             for position in (0..self.msrs.len()).filter(|position| dirty >> position & 1 != 0) {
                 let owner = if key.others >> position & 1 != 0 { key.other } else { key.task };
@@ -164,22 +168,27 @@ impl Ledger {
                 facts.push(Fact { msr: Some(position), measures, ..about(owner) });
             }
         }
-        for (cpu, reason, exits) in self.stray_exits_by_reason() {
+        for (cpu, reason, [exits, exits_to_userspace]) in self.stray_exits_by_reason() {
             let cpu = Some(cpu).filter(|_| self.owners.by_cpu);
-            let measures = Measures { exits, ..Measures::default() };
+            let measures = Measures { exits, exits_to_userspace, ..Measures::default() };
             facts.push(Fact { owner: NOBODY, cpu, reason: Some(reason), measures, ..Fact::default() });
         }
     }
 
-    /// Exits by reason, with whose they are and which slots were dirty.
-    pub(super) fn exits_by_reason(&self) -> impl Iterator<Item = (BankKey, Reason, u64)> {
+    /// Exits by reason, and how many of them ended in user space, with whose they are and which slots were dirty.
+    pub(super) fn exits_by_reason(&self) -> impl Iterator<Item = (BankKey, Reason, [u64; 2])> {
         let banks = self.owners.banks.iter().flatten();
         banks.flat_map(|(key, bank)| counted(bank).map(|(reason, exits)| (*key, reason, exits)))
     }
 
-    /// Exits by reason that found no bank, by CPU.
-    pub(super) fn stray_exits_by_reason(&self) -> impl Iterator<Item = (u32, Reason, u64)> {
+    /// The same of those that found no bank, by CPU.
+    pub(super) fn stray_exits_by_reason(&self) -> impl Iterator<Item = (u32, Reason, [u64; 2])> {
         self.owners.stray.iter().flat_map(|(cpu, bank)| counted(bank).map(|(reason, exits)| (*cpu, reason, exits)))
+    }
+
+    /// Whether it is known how many exits of a reason ended in user space.
+    pub fn tells_returns_of(&self, reason: Reason) -> bool {
+        self.owners.returns_by_reason && reason.is_some_and(has_place)
     }
 
     /// Bit per slot that was dirty when a bank's exits happened; none where that is not known.
@@ -196,9 +205,10 @@ fn place(cpu: u64) -> Option<u32> {
     if cpu == EVERY_CPU { None } else { u32::try_from(cpu).ok() }
 }
 
-fn counted(bank: &shared_msr_common::ReasonCounters) -> impl Iterator<Item = (Reason, u64)> {
-    let common = bank.common.iter().enumerate().map(|(place, exits)| (Some(reason_at(place)), *exits));
-    let rare = bank.rare.iter().map(|rare| (u32::try_from(rare.reason).ok(), rare.exits));
-    let unknown = (None, bank.unlisted + bank.unread);
-    common.chain(rare).chain([unknown]).filter(|(_, exits)| *exits != 0)
+fn counted(bank: &shared_msr_common::ReasonCounters) -> impl Iterator<Item = (Reason, [u64; 2])> {
+    let numbers = bank.common.iter().zip(&bank.returned).map(|(exits, returned)| [*exits, *returned]);
+    let common = numbers.enumerate().map(|(place, numbers)| (Some(reason_at(place)), numbers));
+    let rare = bank.rare.iter().map(|rare| (u32::try_from(rare.reason).ok(), [rare.exits, 0]));
+    let unknown = (None, [bank.unlisted + bank.unread, 0]);
+    common.chain(rare).chain([unknown]).filter(|(_, numbers)| *numbers != [0; 2])
 }

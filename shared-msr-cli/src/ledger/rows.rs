@@ -66,6 +66,8 @@ pub struct ReasonRow {
     pub exits: u64,
     /// Of these, per slot that was dirty; none where that is not known of each.
     pub deferred: Option<u64>,
+    /// Of these, after which the vCPU went back to its VMM; none where that is not known.
+    pub exits_to_userspace: Option<u64>,
 }
 
 impl Ledger {
@@ -118,16 +120,22 @@ impl Ledger {
     /// Why exits happened, most first; none where that was not counted.
     pub fn reasons(&self) -> Option<Vec<ReasonRow>> {
         self.owners.banks.as_ref()?;
-        let mut sums: BTreeMap<Reason, (u64, Option<u64>)> = BTreeMap::new();
-        for (key, reason, exits) in self.exits_by_reason() {
-            let slots = self.dirty_of(&key).map(|dirty| u64::from(dirty.count_ones()));
-            add(sums.entry(reason).or_insert((0, Some(0))), exits, slots);
+        let mut sums: BTreeMap<Reason, ReasonRow> = BTreeMap::new();
+        let mut add = |reason, [exits, returned]: [u64; 2], slots: Option<u64>| {
+            let nothing = self.tells_returns_of(reason).then_some(0);
+            let nothing = ReasonRow { reason, exits: 0, deferred: Some(0), exits_to_userspace: nothing };
+            let row = sums.entry(reason).or_insert(nothing);
+            row.exits += exits;
+            row.deferred = row.deferred.zip(slots).map(|(deferred, slots)| deferred + exits * slots);
+            row.exits_to_userspace = row.exits_to_userspace.map(|sum| sum + returned);
+        };
+        for (key, reason, numbers) in self.exits_by_reason() {
+            add(reason, numbers, self.dirty_of(&key).map(|dirty| u64::from(dirty.count_ones())));
         }
-        for (_, reason, exits) in self.stray_exits_by_reason() {
-            add(sums.entry(reason).or_insert((0, Some(0))), exits, None);
+        for (_, reason, numbers) in self.stray_exits_by_reason() {
+            add(reason, numbers, None);
         }
-        let row = |(reason, (exits, deferred))| ReasonRow { reason, exits, deferred };
-        let mut rows: Vec<ReasonRow> = sums.into_iter().map(row).collect();
+        let mut rows: Vec<ReasonRow> = sums.into_values().collect();
         rows.sort_by_key(|row| Reverse(row.exits));
         Some(rows)
     }
@@ -138,9 +146,4 @@ impl Ledger {
         self.owners.tallies.values().for_each(|tally| sum.add(tally));
         sum.windows
     }
-}
-
-fn add((exits, deferred): &mut (u64, Option<u64>), number: u64, slots: Option<u64>) {
-    *exits += number;
-    *deferred = deferred.zip(slots).map(|(deferred, slots)| deferred + number * slots);
 }

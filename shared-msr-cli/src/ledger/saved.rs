@@ -36,6 +36,8 @@ pub struct Saved {
     tallies: Vec<SavedTally>,
     causes: Vec<([u64; 5], u64, u64, Sparse, String)>,
     banks: Option<Vec<([u64; 5], SavedReasons)>>,
+    #[serde(default)]
+    returns_by_reason: bool,
     stray: Vec<(u32, SavedReasons)>,
     by_cpu: bool,
     usage: [u64; 3],
@@ -74,6 +76,8 @@ struct SavedTally {
 #[derive(Debug, Deserialize, Serialize)]
 struct SavedReasons {
     common: Sparse,
+    #[serde(default)]
+    returned: Sparse,
     rare: Vec<(u64, u64)>,
     unlisted: u64,
     unread: u64,
@@ -102,6 +106,7 @@ impl From<&Ledger> for Saved {
             tallies: owners.tallies.iter().map(tally).collect(),
             causes: owners.causes.iter().map(cause).collect(),
             banks: owners.banks.as_ref().map(|banks| banks.iter().map(bank).collect()),
+            returns_by_reason: owners.returns_by_reason,
             stray: owners.stray.iter().map(|(cpu, bank)| (*cpu, reasons(bank))).collect(),
             by_cpu: owners.by_cpu,
             usage: [owners.usage.used, owners.usage.most, owners.usage.given_back],
@@ -128,6 +133,7 @@ impl From<Saved> for Ledger {
             tallies: saved.tallies.iter().map(tally_back).collect(),
             causes: saved.causes.into_iter().map(cause_back).collect(),
             banks: saved.banks.map(|banks| banks.into_iter().map(bank).collect()),
+            returns_by_reason: saved.returns_by_reason,
             stray: saved.stray.into_iter().map(|(cpu, bank)| (cpu, counters(&bank))).collect(),
             by_cpu: saved.by_cpu,
             usage: Usage { used, most, given_back },
@@ -228,6 +234,7 @@ fn cause_back((key, closed, clean, performed, command): ([u64; 5], u64, u64, Spa
 fn reasons(bank: &ReasonCounters) -> SavedReasons {
     SavedReasons {
         common: sparse(&bank.common),
+        returned: sparse(&bank.returned),
         rare: bank.rare.iter().filter(|rare| rare.exits != 0).map(|rare| (rare.reason, rare.exits)).collect(),
         unlisted: bank.unlisted,
         unread: bank.unread,
@@ -237,6 +244,7 @@ fn reasons(bank: &ReasonCounters) -> SavedReasons {
 fn counters(saved: &SavedReasons) -> ReasonCounters {
     let mut bank = ReasonCounters { unlisted: saved.unlisted, unread: saved.unread, ..ReasonCounters::EMPTY };
     fill(&mut bank.common, &saved.common);
+    fill(&mut bank.returned, &saved.returned);
     for (place, (reason, exits)) in bank.rare.iter_mut().zip(&saved.rare) {
         *place = RareReason { reason: *reason, exits: *exits };
     }

@@ -122,6 +122,7 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .override_global("REASON_IN_RECORD", &(globals.record.reason as u64), true)
         .override_global("VCPU_ID_IN_RECORD", &(globals.record.vcpu_id.unwrap_or(0) as u64), true)
         .override_global("VCPU_ID_OFFSET", &(globals.vcpu.id.unwrap_or(0) as u64), true)
+        .override_global("LAST_ENTRY_CPU_OFFSET", &(globals.vcpu.last_entry_cpu.unwrap_or(0) as u64), true)
         .override_global("WATCHES_WRITES", &u64::from(globals.watches_writes), true)
         .override_global("BY_CPU", &u64::from(globals.by_cpu), true)
         .override_global("BY_REASON", &u64::from(globals.by_reason), true)

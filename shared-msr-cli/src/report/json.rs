@@ -93,6 +93,7 @@ struct ReasonPart {
     name: Option<String>,
     exits: u64,
     deferred: Option<u64>,
+    exits_to_userspace: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -172,5 +173,6 @@ fn reason(row: &ReasonRow, vendor: Vendor) -> ReasonPart {
         name: row.reason.and_then(|reason| labels::reason_name(vendor, reason)),
         exits: row.exits,
         deferred: row.deferred,
+        exits_to_userspace: row.exits_to_userspace,
     }
 }

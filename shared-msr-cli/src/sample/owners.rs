@@ -53,6 +53,8 @@ pub struct Owners {
     pub causes: BTreeMap<CauseKey, CauseTally>,
     /// Exits by reason, by whose they are; none where they are not counted.
     pub banks: Option<BTreeMap<BankKey, ReasonCounters>>,
+    /// Whether it is counted, too, after which exits vCPUs went back to their VMMs.
+    pub returns_by_reason: bool,
     /// Exits by reason of each possible CPU that found no bank.
     pub stray: Vec<(u32, ReasonCounters)>,
     /// Whether rows are by CPU as well.
@@ -153,6 +155,7 @@ impl Archive {
             owners.causes.entry(*key).or_insert(CauseTally::EMPTY).add(tally);
         }
         if probes.options.by_reason {
+            owners.returns_by_reason = probes.returns_by_reason;
             let banks = owners.banks.get_or_insert_default();
             for (key, bank) in rows.banks {
                 banks.entry(key).or_insert(ReasonCounters::EMPTY).add(&probes.maps().bank(bank)?);

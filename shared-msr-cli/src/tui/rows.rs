@@ -47,7 +47,8 @@ pub(super) fn grid(state: &State, shown: &Shown, kind: Kind) -> Option<Grid> {
         }
         Kind::Exits => {
             ledger.owners.banks.as_ref()?;
-            let more = ["% EXITS".to_owned(), "DEF/EXIT".to_owned()].into_iter().chain(by_msr_heads(state, ledger)).collect();
+            let more =
+                ["% EXITS", "DEF/EXIT", "% TO USER"].map(str::to_owned).into_iter().chain(by_msr_heads(state, ledger)).collect();
             plan("REASON", more).grid(exits(state, ledger, per))
         }
         Kind::Causes => {
@@ -170,6 +171,11 @@ fn exits(state: &State, ledger: &Ledger, per: Option<f64>) -> Vec<Line> {
         let more = [
             percent(measures.exits as f64, all as f64),
             if measures.exits == 0 { "-".to_owned() } else { format!("{:.2}", measures.deferred as f64 / measures.exits as f64) },
+            if ledger.tells_returns_of(reason) {
+                percent(measures.exits_to_userspace as f64, measures.exits as f64)
+            } else {
+                "?".to_owned()
+            },
         ];
         Line {
             key: Key::Reason(reason, guest),

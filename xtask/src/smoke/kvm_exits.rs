@@ -49,6 +49,20 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         let exits = row.and_then(|row| row["exits"].as_u64()).unwrap_or(0);
         checks.equal(&format!("exits by {name}"), exits, number);
     }
+    // The vCPU stays on its CPU, so the last exit before each return is known. Where a signal ended KVM_RUN before the guest was
+    // entered, there was none.
+    for (name, number) in isa.into_iter().zip([0, expected[1], expected[2]]) {
+        let row = rows(&report, "reasons")?.iter().find(|row| row["name"] == name);
+        let returned = row.and_then(|row| row["exits_to_userspace"].as_u64());
+        checks.equal(
+            &format!("exits by {name} that ended in user space"),
+            format!("{returned:?}"),
+            format!("{:?}", Some(number)),
+        );
+    }
+    let returned: u64 = rows(&report, "reasons")?.iter().filter_map(|row| row["exits_to_userspace"].as_u64()).sum();
+    let interrupts = EXITS[3].2;
+    checks.equal("returns with an exit before them", returned, calls - interrupts);
     Ok(())
 }
 
