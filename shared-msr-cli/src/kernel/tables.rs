@@ -1,7 +1,7 @@
 //! The kernel's own tables: the list of MSRs, and where each CPU's structure is.
 
 use serde::{Deserialize, Serialize};
-use shared_msr_common::MAX_SLOTS;
+use shared_msr_common::{MAX_SLOTS, PEEK_BYTES};
 
 use super::{
     layout::Layout,
@@ -67,7 +67,25 @@ pub fn structure_addresses(
         ));
     }
     // arch/x86/include/asm/percpu.h: a CPU's copy is at the variable's address plus that CPU's offset.
-    cpus.iter().map(|cpu| Ok(base.wrapping_add(read_u64(memory, offsets + 8 * u64::from(*cpu))?))).collect()
+    Ok(words(memory, offsets, cpus)?.into_iter().map(|offset| base.wrapping_add(offset)).collect())
+}
+
+/// Elements of an array of words, many with each look: the live view asks for those of all CPUs once a second.
+fn words(memory: &dyn Memory, array: u64, positions: &[u32]) -> Result<Vec<u64>, Obstacle> {
+    let mut words = Vec::with_capacity(positions.len());
+    let (mut start, mut bytes) = (0, Vec::new());
+    let last = positions.iter().copied().max().unwrap_or(0);
+    for position in positions.iter().copied() {
+        if position < start || (position - start) as usize * 8 >= bytes.len() {
+            // Not beyond what was asked for: whatever lies there may not be readable.
+            let count = (last - position + 1).min(PEEK_BYTES as u32 / 8) as usize;
+            (start, bytes) = (position, memory.read(array + 8 * u64::from(position), 8 * count)?);
+        }
+        let place = (position - start) as usize * 8;
+        let word = bytes.get(place..place + 8).and_then(|word| word.try_into().ok()).ok_or_else(|| short(array))?;
+        words.push(u64::from_le_bytes(word));
+    }
+    Ok(words)
 }
 
 /// Reads one CPU's structure.
@@ -137,11 +155,9 @@ mod tests {
 
     #[test]
     fn addresses_are_the_base_plus_each_cpu_s_offset() {
-        let memory = chunks([
-            (0x100, &0x5000_u64.to_le_bytes()),
-            (0x900, &0x10_0000_u64.to_le_bytes()),
-            (0x908, &0x20_0000_u64.to_le_bytes()),
-        ]);
+        let (first, second) = (0x10_0000_u64.to_le_bytes(), 0x20_0000_u64.to_le_bytes());
+        let both = [first, second].concat();
+        let memory = chunks([(0x100, &0x5000_u64.to_le_bytes()), (0x900, &both), (0x908, &second)]);
         let pointer = structure_addresses(&memory, StructureSymbol::Pointer(0x100), 0x900, &[0, 1]).unwrap();
         assert_eq!(pointer, [0x10_5000, 0x20_5000]);
         let fixed = structure_addresses(&memory, StructureSymbol::Static(0x40), 0x900, &[1]).unwrap();

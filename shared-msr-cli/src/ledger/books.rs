@@ -41,7 +41,8 @@ impl OwnerBooks {
         let mut books = Self {
             vcpus: owners.vcpus.clone(),
             vms: owners.vms.clone(),
-            tallies: owners.tallies.clone(),
+            // Not a clone of the map, so that its nodes are full: rows are large.
+            tallies: owners.tallies.iter().map(|(key, tally)| (*key, *tally)).collect(),
             causes: BTreeMap::new(),
             banks: owners.banks.clone(),
             returns_by_reason: owners.returns_by_reason,

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use aya::{
-    Ebpf, Pod,
-    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue, RingBuf},
+    Ebpf,
+    maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue, RingBuf},
 };
 use shared_msr_common::{
     BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, STOPPED, Tally, TallyKey, Task, Vcpu,
     owner::{EVERY_CPU, NOBODY},
 };
 
-use super::object::{self, Sizes};
+use super::{
+    object::{self, Sizes},
+    table::Table,
+};
 use crate::obstacle::Obstacle;
 
 /// `BPF_ANY` (include/uapi/linux/bpf.h).
@@ -21,12 +24,12 @@ const ANY: u64 = 0;
 pub struct Maps {
     state: PerCpuArray<MapData, CpuState>,
     epoch: Array<MapData, u64>,
-    vcpus: HashMap<MapData, Task, Vcpu>,
-    tallies: HashMap<MapData, TallyKey, Tally>,
-    causes: HashMap<MapData, CauseKey, CauseTally>,
-    other_payers: HashMap<MapData, CauseKey, CauseTally>,
+    vcpus: Table<Task, Vcpu>,
+    tallies: Table<TallyKey, Tally>,
+    causes: Table<CauseKey, CauseTally>,
+    other_payers: Table<CauseKey, CauseTally>,
     reasons: Array<MapData, ReasonCounters>,
-    banks: HashMap<MapData, BankKey, u32>,
+    banks: Table<BankKey, u32>,
     free_banks: Queue<MapData, u32>,
     events_lost: PerCpuArray<MapData, u64>,
     events: Option<RingBuf<MapData>>,
@@ -51,12 +54,12 @@ impl Maps {
         let mut maps = Self {
             state: take(bpf, "CPU_STATE")?,
             epoch: take(bpf, ".bss.epoch")?,
-            vcpus: take(bpf, "VCPUS")?,
-            tallies: take(bpf, "TALLIES")?,
-            causes: take(bpf, "CAUSES")?,
-            other_payers: take(bpf, "OTHER_PAYERS")?,
+            vcpus: Table::take(bpf, "VCPUS")?,
+            tallies: Table::take(bpf, "TALLIES")?,
+            causes: Table::take(bpf, "CAUSES")?,
+            other_payers: Table::take(bpf, "OTHER_PAYERS")?,
             reasons: take(bpf, "REASONS")?,
-            banks: take(bpf, "BANKS")?,
+            banks: Table::take(bpf, "BANKS")?,
             free_banks: take(bpf, "FREE_BANKS")?,
             events_lost: take(bpf, "EVENTS_LOST")?,
             events: Some(take(bpf, "EVENTS")?),
@@ -65,7 +68,7 @@ impl Maps {
         let nobodys: Vec<u64> = if by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
         for cpu in nobodys {
             let key = TallyKey { task: NOBODY, cpu };
-            maps.tallies.insert(key, Tally::EMPTY, ANY).map_err(|error| refused("to make nobody's row", &error))?;
+            maps.tallies.insert(key, Tally::EMPTY).map_err(|error| refused("to make nobody's row", &error))?;
         }
         for bank in sizes.reasons - sizes.banks..sizes.reasons {
             maps.free_banks.push(bank, ANY).map_err(|error| refused("to fill the list of banks", &error))?;
@@ -91,16 +94,16 @@ impl Maps {
 
     /// Threads that run vCPUs.
     pub fn vcpus(&self) -> Result<BTreeMap<Task, Vcpu>, Obstacle> {
-        all(&self.vcpus)
+        self.vcpus.all()
     }
 
     /// All rows, each at a moment of its own.
     pub fn rows(&self) -> Result<Rows, Obstacle> {
-        let mut causes = all(&self.causes)?;
-        for (key, tally) in all(&self.other_payers)? {
+        let mut causes = self.causes.all()?;
+        for (key, tally) in self.other_payers.all()? {
             causes.entry(key).or_insert(CauseTally::EMPTY).add(&tally);
         }
-        Ok(Rows { vcpus: all(&self.vcpus)?, tallies: all(&self.tallies)?, causes, banks: all(&self.banks)? })
+        Ok(Rows { vcpus: self.vcpus.all()?, tallies: self.tallies.all()?, causes, banks: self.banks.all()? })
     }
 
     /// One bank.
@@ -111,18 +114,18 @@ impl Maps {
     /// Takes out what belongs to a thread that has ended, and to no CPU any more.
     pub fn forget(&mut self, task: Task, rows: &Rows) -> Result<(), Obstacle> {
         for key in rows.tallies.keys().filter(|key| key.task == task) {
-            gone(self.tallies.remove(key))?;
+            self.tallies.remove(key)?;
         }
         for key in rows.causes.keys().filter(|key| key.owner == task) {
-            gone(self.causes.remove(key))?;
-            gone(self.other_payers.remove(key))?;
+            self.causes.remove(key)?;
+            self.other_payers.remove(key)?;
         }
         for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
-            gone(self.banks.remove(key))?;
+            self.banks.remove(key)?;
             self.reasons.set(*bank, ReasonCounters::EMPTY, 0).map_err(|error| refused("to empty a bank", &error))?;
             self.free_banks.push(*bank, ANY).map_err(|error| refused("to give a bank back", &error))?;
         }
-        gone(self.vcpus.remove(&task))
+        self.vcpus.remove(&task)
     }
 
     /// Events that found no room, over all CPUs.
@@ -140,28 +143,6 @@ impl Maps {
 fn take<T: TryFrom<Map, Error = MapError>>(bpf: &mut Ebpf, name: &str) -> Result<T, Obstacle> {
     let map = bpf.take_map(name).ok_or_else(|| object::missing(&format!("map {name}")))?;
     T::try_from(map).map_err(|error| refused(&format!("the map {name}"), &error))
-}
-
-fn all<K: Pod + Ord, V: Pod>(map: &HashMap<MapData, K, V>) -> Result<BTreeMap<K, V>, Obstacle> {
-    let mut rows = BTreeMap::new();
-    for row in map {
-        match row {
-            Ok((key, value)) => drop(rows.insert(key, value)),
-            // Taken out while we looked.
-            Err(MapError::KeyNotFound | MapError::ElementNotFound) => {}
-            Err(error) => return Err(refused("to read the rows of owners", &error)),
-        }
-    }
-    Ok(rows)
-}
-
-/// That it was not there any more is no error.
-fn gone(removed: Result<(), MapError>) -> Result<(), Obstacle> {
-    match removed {
-        Ok(()) | Err(MapError::KeyNotFound | MapError::ElementNotFound) => Ok(()),
-        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
-        Err(error) => Err(refused("to give back the space of a vCPU that has ended", &error)),
-    }
 }
 
 fn refused(what: &str, error: &MapError) -> Obstacle {

@@ -9,4 +9,5 @@ mod peek;
 pub mod probes;
 pub mod survey;
 mod sys;
+mod table;
 pub mod target;

@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
+use aya::Pod;
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
 
 /// Where a function is hooked.
@@ -112,6 +113,32 @@ pub(super) fn module_btf(module: &str) -> io::Result<OwnedFd> {
             return Ok(object);
         }
     }
+}
+
+/// Reads many rows of a hash map: from `position` on, as many as there is room for in `keys` and `values`. Gives how many, and
+/// the position of the next ones; none when that was the last. Linux 5.6 and later (kernel/bpf/hashtab.c,
+/// `__htab_map_lookup_and_delete_batch`).
+pub(super) fn lookup_batch<K: Pod, V: Pod>(
+    map: BorrowedFd<'_>,
+    position: Option<u32>,
+    keys: &mut [K],
+    values: &mut [V],
+) -> io::Result<(usize, Option<u32>)> {
+    let (before, mut after) = (position.unwrap_or(0), 0_u32);
+    let mut attributes = empty();
+    attributes.batch.map_fd = map.as_raw_fd().cast_unsigned();
+    attributes.batch.in_batch = position.map_or(0, |_| (&raw const before) as u64);
+    attributes.batch.out_batch = (&raw mut after) as u64;
+    attributes.batch.keys = keys.as_mut_ptr() as u64;
+    attributes.batch.values = values.as_mut_ptr() as u64;
+    attributes.batch.count = u32::try_from(keys.len().min(values.len())).map_err(io::Error::other)?;
+    let next = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attributes) {
+        Ok(_) => Some(after),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
+        Err(error) => return Err(error),
+    };
+    // SAFETY: the kernel has written an integer there.
+    Ok((unsafe { attributes.batch.count } as usize, next))
 }
 
 fn name_of(object: &OwnedFd) -> io::Result<Vec<u8>> {

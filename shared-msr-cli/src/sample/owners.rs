@@ -144,11 +144,18 @@ impl Archive {
     pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
         let rows = probes.maps().rows()?;
         self.name(rows.vcpus.keys());
-        let mut owners = Owners { vms: self.vms.clone(), by_cpu: probes.options.by_cpu, ..self.gone.clone() };
+        let gone = self.gone.clone();
+        let mut owners = Owners {
+            vms: self.vms.clone(),
+            by_cpu: probes.options.by_cpu,
+            // By far the most of them; those that are gone are added to them below.
+            tallies: rows.tallies,
+            ..gone
+        };
         owners.usage =
             Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
         owners.vcpus.extend(rows.vcpus);
-        for (key, tally) in &rows.tallies {
+        for (key, tally) in &self.gone.tallies {
             owners.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
         for (key, tally) in &rows.causes {

@@ -24,6 +24,12 @@ pub struct Live {
     timing: Option<OwnedFd>,
 }
 
+/// Gives freed memory back to the host, which glibc would keep: what loading took, and the copies that a sample was made of.
+fn give_back() {
+    // SAFETY: this call takes a number only.
+    unsafe { libc::malloc_trim(0) };
+}
+
 impl Live {
     /// Attaches everything and starts to count.
     pub fn start(options: Options) -> Result<Self, Obstacle> {
@@ -35,9 +41,7 @@ impl Live {
         let timing = enable_stats(Stats::RunTime).ok();
         let measurement = Measurement::start(&target, options)?;
         target.btf.forget();
-        // What loading took is not needed again. glibc would keep it.
-        // SAFETY: this call takes a number only.
-        unsafe { libc::malloc_trim(0) };
+        give_back();
         let probes = &measurement.probes;
         let facts = Facts {
             host: target.host.clone(),
@@ -70,6 +74,8 @@ impl Source for Live {
         let ledger = Ledger::settle(&snapshot, &list);
         let kernel = self.timing.as_ref().and_then(|_| self.measurement.probes.run_time());
         let cpus = self.structures(&snapshot, list.len());
+        drop(snapshot);
+        give_back();
         Ok(Sample { ledger: Arc::new(ledger), cpus, cost: cost::of(kernel) })
     }
 
