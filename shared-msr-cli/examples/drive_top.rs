@@ -3,8 +3,9 @@
 //!
 //!     drive_top COLUMNSxROWS STEP... -- COMMAND...
 //!
-//! Steps: `wait:SECONDS`, `key:LETTERS`, `key:enter|escape|tab|left|right|up|down|ctrl-c`, `size:COLUMNSxROWS`, `shot:TITLE`,
-//! `signal:NUMBER`, `end` (wait until the program has ended). After the last step the terminal's settings are compared with those
+//! Steps: `wait:SECONDS`, `until:FILE` (until it is there), `key:LETTERS`,
+//! `key:enter|escape|tab|left|right|up|down|ctrl-c|ctrl-z`, `size:COLUMNSxROWS`, `shot:TITLE`, `signal:NUMBER`, `end` (wait until
+//! the program has ended). After the last step the terminal's settings are compared with those
 //! before.
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
     num::NonZero,
     os::fd::{AsRawFd as _, FromRawFd as _},
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -38,6 +40,7 @@ fn main() -> anyhow::Result<()> {
         let (verb, object) = step.split_once(':').unwrap_or((step, ""));
         match verb {
             "wait" => thread::sleep(Duration::from_secs_f64(object.parse()?)),
+            "until" => until(Path::new(object))?,
             "key" => terminal.master.write_all(key(object))?,
             "size" => terminal.resize(parse_size(object)?)?,
             "shot" => terminal.shot(object),
@@ -64,6 +67,18 @@ fn main() -> anyhow::Result<()> {
         if screen.0.screen().hide_cursor() { "HIDDEN" } else { "shown" },
         screen.1,
     );
+    Ok(())
+}
+
+/// Waits until a file is there.
+fn until(file: &Path) -> anyhow::Result<()> {
+    let limit = Instant::now() + Duration::from_secs(120);
+    while !file.exists() {
+        if Instant::now() > limit {
+            bail!("{} has not come", file.display());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
     Ok(())
 }
 
@@ -96,6 +111,7 @@ fn key(name: &str) -> &[u8] {
         "up" => b"\x1b[A",
         "down" => b"\x1b[B",
         "ctrl-c" => b"\x03",
+        "ctrl-z" => b"\x1a",
         letters => letters.as_bytes(),
     }
 }

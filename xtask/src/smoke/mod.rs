@@ -18,6 +18,7 @@ mod migrate;
 mod sections;
 mod sound;
 mod summary;
+mod top;
 mod two_guests;
 mod unplug;
 
@@ -32,7 +33,7 @@ use summary::{Line, Summary};
 
 use crate::{
     lab::{self, Host, KernelChoice, LabFile, LabOptions},
-    workspace,
+    product, workspace,
 };
 
 /// AMD hosts that every test runs on, and all of them.
@@ -80,6 +81,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
+    scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
@@ -153,11 +155,13 @@ struct Scenario {
     load_modules: bool,
     /// Of the script.
     arguments: Vec<String>,
+    /// An example of `shared-msr-cli` that the script runs.
+    example: Option<&'static str>,
 }
 
 impl Scenario {
     fn new(name: &'static str, kernel: &'static str) -> Self {
-        Self { name, host: Host::Amd, cpu_model: None, kernel, smp: 1, load_modules: true, arguments: Vec::new() }
+        Self { name, host: Host::Amd, cpu_model: None, kernel, smp: 1, load_modules: true, arguments: Vec::new(), example: None }
     }
 
     /// For people.
@@ -235,7 +239,7 @@ impl From<Vec<Summary>> for Summaries {
 fn boot(scenario: &Scenario) -> Result<Sections> {
     let script = |file: String| LabFile { source: folder().join(&file), destination: format!("/smoke/{file}") };
     let command = ["sh".to_owned(), format!("/smoke/{}.sh", scenario.name)].into_iter().chain(scenario.arguments.clone());
-    let options = LabOptions {
+    let mut options = LabOptions {
         host: scenario.host,
         cpu_model: scenario.cpu_model.map(str::parse).transpose().map_err(anyhow::Error::msg)?,
         kernel: KernelChoice::Series(scenario.kernel.to_owned()),
@@ -245,6 +249,9 @@ fn boot(scenario: &Scenario) -> Result<Sections> {
         files: vec![script("lib.sh".to_owned()), script(format!("{}.sh", scenario.name))],
         ..LabOptions::new(command)
     };
+    if let Some(name) = scenario.example {
+        options.files.push(LabFile { source: product::build_static_example(name)?, destination: format!("/bin/{name}") });
+    }
     let captured = lab::capture(&options)?;
     let errors = String::from_utf8_lossy(&captured.stderr).into_owned();
     if let Some(problem) = captured.run.problem {
