@@ -7,7 +7,7 @@ use super::{Checks, sections::Sections};
 /// Of a session.
 const INTERVAL: f64 = 5.0;
 /// By how much a sample may be late or early: the machine is emulated, and others use it.
-const LATE: f64 = 0.05;
+const LATE: f64 = 0.1;
 /// Exits beyond those that a guest makes on purpose (timer interrupts, page faults), and restores that other tasks paid for.
 const OTHERS: u64 = 500;
 /// Each burst with its OUTs, and the CPUIDs before each.
