@@ -4,6 +4,7 @@ mod attribution;
 pub mod books;
 mod cpu;
 pub mod distribution;
+mod empty_list;
 pub mod facts;
 mod invariants;
 pub mod rows;
@@ -279,7 +280,10 @@ impl Ledger {
         let mut owners = OwnerBooks::open(&snapshot.owners);
         let settle = |sample| CpuLedger::settle(sample, snapshot.sight, snapshot.checked, list.len(), &mut owners);
         let cpus: Vec<CpuLedger> = snapshot.cpus.iter().map(settle).collect();
-        let violations = cpus.iter().flat_map(|cpu| invariants::violations(cpu, list)).collect();
+        let mut violations: Vec<String> = cpus.iter().flat_map(|cpu| invariants::violations(cpu, list)).collect();
+        if list.is_empty() {
+            violations.extend(empty_list::violations(&snapshot.cpus, &cpus));
+        }
         let row = |(position, slot): (usize, &Slot)| {
             let mut counts = Counts::ZERO;
             cpus.iter().for_each(|cpu| counts.add(&cpu.counts(position)));

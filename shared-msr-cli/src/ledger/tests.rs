@@ -6,7 +6,10 @@ use shared_msr_common::{BankKey, CpuState, ReasonCounters, WindowTally, accounti
 
 use super::{Events, Ledger};
 use crate::{
-    kernel::{structure::tests::structure, tables::Slot},
+    kernel::{
+        structure::{Structure, tests::structure},
+        tables::Slot,
+    },
     probe::probes::Sight,
     sample::{CpuSample, Snapshot, owners::Owners},
 };
@@ -48,6 +51,27 @@ fn open_window() -> CpuState {
     state.slots[0].made_dirty = 1;
     state.slots[0].deferred = 10;
     state
+}
+
+#[test]
+fn an_empty_list_is_not_believed_where_kvm_is_seen_to_use_one() {
+    let settle = |state, structure| {
+        let cpus = vec![CpuSample { cpu: 3, state, structure, torn: false }];
+        let owners = Owners { still: true, ..Owners::default() };
+        let duration = Duration::from_secs(1);
+        let sight = Sight::Split(Watched::Calls);
+        let snapshot = Snapshot { cpus, duration, skipped_runs: None, owners, sight, checked: true, timed: false, moved: false };
+        Ledger::settle(&snapshot, &[])
+    };
+    let unused = structure(0, 0, 0);
+    assert!(settle(CpuState::EMPTY, Some(unused.clone())).reconciled());
+    let sets = CpuState { implausible: 255, ..CpuState::EMPTY };
+    let window = CpuState { known: 1, windows: ONE_WINDOW, ..CpuState::EMPTY };
+    let used = Structure { notifier: 0xffff_ffff_c054_5f10, ..unused.clone() };
+    for (state, structure) in [(sets, unused.clone()), (window, unused), (CpuState::EMPTY, used)] {
+        let ledger = settle(state, Some(structure));
+        assert!(!ledger.verified() && ledger.violations[0].starts_with("CPU 3: KVM's list of MSRs is empty, but"));
+    }
 }
 
 #[test]

@@ -10,9 +10,10 @@ use super::{
 use crate::{
     kernel::{
         btf::KernelBtf,
-        host::{self, Host},
+        host::{self, Host, Vendor},
         kprobes,
         layout::{KnownLayout, Layout},
+        plausible,
         rights,
         symbols::{CLOSER, Symbols},
         tables::{self, Slot},
@@ -108,25 +109,31 @@ impl Survey {
         });
         let _ = self.keep("btf", Weight::Limit, described, |()| "of vmlinux and KVM".to_owned());
         rights.ok()?;
-        let tables = self.tables(&symbols, &host, &btf);
+        let tables = self.tables(&symbols, (&host, vendor), &btf);
         Some(Target { host, vendor, setter, closer, dropper, tables, btf })
     }
 
-    fn tables(&mut self, symbols: &Symbols, host: &Host, btf: &KernelBtf) -> Result<Tables, Obstacle> {
+    fn tables(&mut self, symbols: &Symbols, (host, vendor): (&Host, Vendor), btf: &KernelBtf) -> Result<Tables, Obstacle> {
         let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let addresses =
             self.keep("variables", Weight::Limit, addresses(), |_| "the list of MSRs and the per-CPU structures".to_owned());
         let (list, symbol, offsets) = addresses?;
         let peek =
             self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
-        let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list), |list| describe_list(list))?;
+        let certain = plausible::certain(vendor, list).map(|index| (index, vendor));
+        let read = tables::read_list(&peek, list).and_then(|list| plausible::list(&list, certain).map(|()| list));
+        let list = self.keep("list", Weight::Limit, read, |list| describe_list(list))?;
         let layout = KnownLayout::find(btf);
         let closer = symbols.closer().map_or(0, |closer| closer.address);
-        let structures = tables::structure_addresses(&peek, symbol, offsets, &host.possible_cpus);
-        let checked = structures.and_then(|structures| {
+        let checked = tables::per_cpu_offsets(&peek, offsets, &host.possible_cpus).and_then(|of_cpus| {
+            if let Some(own) = symbols.own_offset() {
+                plausible::offsets(&peek, own, &host.possible_cpus, &of_cpus)?;
+            }
+            let structures = tables::structure_addresses(&peek, symbol, &of_cpus)?;
             for (cpu, address) in host.possible_cpus.iter().zip(&structures) {
-                check_structure(&peek, *address, layout.layout, list.len(), closer)
-                    .map_err(|why| implausible(*cpu, &why, &layout))?;
+                let verdict = check_structure(&peek, *address, layout.layout, list.len(), closer);
+                let verdict = verdict.map_err(|why| why.of(format!("the per-CPU structure of CPU {cpu}")))?;
+                verdict.map_err(|why| implausible(*cpu, &why, &layout))?;
             }
             Ok(structures)
         });
@@ -160,17 +167,16 @@ fn implausible(cpu: u32, why: &str, layout: &KnownLayout) -> Obstacle {
     )
 }
 
-/// Reads a structure and checks it. A close that is just running has taken back `registered` but not yet all values, so
-/// a contradiction must stand for a while before it is believed.
-fn check_structure(peek: &Peek, address: u64, layout: Layout, slots: usize, closer: u64) -> Result<(), String> {
+/// Reads a structure and checks it; says what contradicts it. A close that is just running has taken back `registered` but not yet
+/// all values, so a contradiction must stand for a while before it is believed.
+fn check_structure(peek: &Peek, address: u64, layout: Layout, slots: usize, closer: u64) -> Result<Result<(), String>, Obstacle> {
     let mut verdict = Ok(());
     for _ in 0..10 {
-        let structure = tables::read_structure(peek, address, layout).map_err(|obstacle| obstacle.problem)?;
-        verdict = structure.check(slots, closer);
+        verdict = tables::read_structure(peek, address, layout)?.check(slots, closer);
         if verdict.is_ok() {
             break;
         }
         thread::sleep(Duration::from_millis(1));
     }
-    verdict
+    Ok(verdict)
 }

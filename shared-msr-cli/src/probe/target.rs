@@ -71,10 +71,16 @@ impl Target {
 }
 
 impl Tables {
-    /// Whether the structures are elsewhere by now. They are, up to 6.18, when the vendor module was loaded anew.
+    /// Whether the structures are elsewhere by now, or cannot be found any more. They are, up to 6.18, when the vendor module was
+    /// loaded anew; they cannot while it is away.
     pub fn have_moved(&self, host: &Host) -> bool {
-        let now = tables::structure_addresses(&self.peek, self.symbol, self.offsets, &host.possible_cpus);
-        now.as_ref() != Ok(&self.structures)
+        self.addresses_now(host).as_ref() != Ok(&self.structures)
+    }
+
+    /// Where the structures are now, in the order of `host.possible_cpus`.
+    pub fn addresses_now(&self, host: &Host) -> Result<Vec<u64>, Obstacle> {
+        let offsets = tables::per_cpu_offsets(&self.peek, self.offsets, &host.possible_cpus)?;
+        tables::structure_addresses(&self.peek, self.symbol, &offsets)
     }
 
     /// The structure at `address`.

@@ -21,6 +21,7 @@ mod summary;
 mod top;
 mod two_guests;
 mod unplug;
+mod unreadable;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -78,6 +79,10 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         &["yes", "0xa01", "0xa02", "0xa03", "host"],
     );
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
+    for kernel in [UNUSED, AMD[0], AMD[1]] {
+        let of = Scenario::new("unreadable", kernel);
+        scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
+    }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
