@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use shared_msr_common::event::Event;
+use shared_msr_common::event::{self, Event};
 
 use super::{
     child,
@@ -91,11 +91,11 @@ struct Show {
 
 impl Show {
     fn new(arguments: &TraceArguments, target: &Target, began: u64, output: Output) -> Self {
-        let (vcpus, vms) = Default::default();
+        let (vcpus, vms, names) = Default::default();
         Self {
             format: arguments.format,
             filter: printer::filter(&arguments.filter),
-            words: Words { vendor: target.vendor, slots: target.msrs(), began, vcpus, vms },
+            words: Words { vendor: target.vendor, slots: target.msrs(), began, vcpus, vms, names },
             output,
             limit: arguments.limit.unwrap_or(u64::MAX),
             shown: 0,
@@ -125,6 +125,9 @@ impl Show {
                 self.learn(measurement)?;
                 learnt = true;
             }
+            if event.kind == event::CLOSE {
+                self.words.names.learn(tgid(event.task), &event.command);
+            }
             if self.words.wants(&event, &self.filter) {
                 lines += &match self.format {
                     EventFormat::Text => text::line(&event, &self.words),
@@ -139,8 +142,10 @@ impl Show {
     /// Looks up vCPUs that were not known yet.
     fn learn(&mut self, measurement: &Measurement) -> Result<(), Obstacle> {
         self.words.vcpus.extend(measurement.probes.maps().vcpus()?);
-        for tgid in self.words.vcpus.keys().map(|task| tgid(*task)) {
-            self.words.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
+        let Words { vcpus, vms, names, .. } = &mut self.words;
+        for (task, vcpu) in vcpus.iter() {
+            names.learn(tgid(*task), &vcpu.command);
+            vms.entry(tgid(*task)).or_insert_with(|| Vm::find(tgid(*task), names));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ pub mod msr;
 pub mod plausible;
 #[cfg(test)]
 mod print_fmt;
+pub mod process;
 pub mod rights;
 pub mod structure;
 pub mod symbols;

@@ -8,7 +8,10 @@ use shared_msr_common::{
     owner::{COMMAND_BYTES, EVERY_CPU, NOBODY},
 };
 
-use crate::sample::owners::{Owners, Usage, Vm};
+use crate::sample::{
+    names::Names,
+    owners::{Owners, Usage, Vm, tgid},
+};
 
 /// Everything that is credited to somebody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +20,8 @@ pub struct OwnerBooks {
     pub vcpus: BTreeMap<Task, Vcpu>,
     /// Their processes, by tgid.
     pub vms: BTreeMap<u32, Vm>,
+    /// Names of processes: of VMs and of payers.
+    pub names: Names,
     /// By owner; nobody's is what cannot be attributed.
     pub tallies: BTreeMap<TallyKey, Tally>,
     /// By cause. The owner is one of `vcpus`, or nobody.
@@ -41,6 +46,7 @@ impl OwnerBooks {
         let mut books = Self {
             vcpus: owners.vcpus.clone(),
             vms: owners.vms.clone(),
+            names: owners.names.clone(),
             // Not a clone of the map, so that its nodes are full: rows are large.
             tallies: owners.tallies.iter().map(|(key, tally)| (*key, *tally)).collect(),
             causes: BTreeMap::new(),
@@ -55,7 +61,26 @@ impl OwnerBooks {
             let key = CauseKey { owner: books.known(key.owner), ..*key };
             books.causes.entry(key).or_insert(CauseTally::EMPTY).add(tally);
         }
+        books.name();
         books
+    }
+
+    /// Gives each process the one name that it has in all rows.
+    fn name(&mut self) {
+        let Self { names, vms, vcpus, causes, .. } = self;
+        for (vm, known) in vms.iter() {
+            names.learn_from(*vm, &[0; COMMAND_BYTES], |_| known.command.clone());
+        }
+        for (task, vcpu) in vcpus.iter() {
+            names.learn_from(tgid(*task), &vcpu.command, |_| None);
+            vms.entry(tgid(*task)).or_default();
+        }
+        for (key, tally) in causes.iter() {
+            names.learn_from(key.payer_process(), &tally.command, |_| None);
+        }
+        for (vm, known) in vms.iter_mut() {
+            known.command = names.of(*vm).map(str::to_owned);
+        }
     }
 
     /// What follows is of this CPU.

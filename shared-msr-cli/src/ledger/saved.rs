@@ -14,7 +14,10 @@ use super::{Counts, CpuRow, Events, Ledger, Lost, MsrRow, books::OwnerBooks};
 use crate::{
     kernel::tables::Slot,
     probe::probes::Sight,
-    sample::owners::{Owners, Usage, Vm, command},
+    sample::{
+        names::Names,
+        owners::{Owners, Usage, Vm, command},
+    },
 };
 
 /// The numbers of an array that are not 0, with their places.
@@ -130,6 +133,8 @@ impl From<Saved> for Ledger {
                 .map(|(task, id, exited, name)| (task, Vcpu { id, exited, command: bytes(&name) }))
                 .collect(),
             vms: saved.vms.into_iter().map(|(vm, name, command)| (vm, Vm { name, command })).collect(),
+            // Made anew from the others.
+            names: Names::default(),
             tallies: saved.tallies.iter().map(tally_back).collect(),
             causes: saved.causes.into_iter().map(cause_back).collect(),
             banks: saved.banks.map(|banks| banks.into_iter().map(bank).collect()),

@@ -97,12 +97,18 @@ impl Maps {
         self.vcpus.all()
     }
 
-    /// All rows, each at a moment of its own.
-    pub fn rows(&self) -> Result<Rows, Obstacle> {
+    /// Rows by cause.
+    pub fn causes(&self) -> Result<BTreeMap<CauseKey, CauseTally>, Obstacle> {
         let mut causes = self.causes.all()?;
         for (key, tally) in self.other_payers.all()? {
             causes.entry(key).or_insert(CauseTally::EMPTY).add(&tally);
         }
+        Ok(causes)
+    }
+
+    /// All rows, each at a moment of its own.
+    pub fn rows(&self) -> Result<Rows, Obstacle> {
+        let causes = self.causes()?;
         Ok(Rows { vcpus: self.vcpus.all()?, tallies: self.tallies.all()?, causes, banks: self.banks.all()? })
     }
 

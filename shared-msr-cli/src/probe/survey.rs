@@ -14,6 +14,7 @@ use crate::{
         kprobes,
         layout::{KnownLayout, Layout},
         plausible,
+        process::Processes,
         rights,
         symbols::{CLOSER, Symbols},
         tables::{self, Slot},
@@ -94,6 +95,7 @@ impl Survey {
         let host = self.keep("host", Weight::Fatal, Host::read(), |host| {
             format!("Linux {}, {} of {} CPUs online", host.kernel, host.online_cpus.len(), host.possible_cpus.len())
         });
+        let _ = self.keep("processes", Weight::Limit, Processes::read().described(), Clone::clone);
         let vendor = self.keep("kvm", Weight::Fatal, host::vendor(), |vendor| vendor.module().to_owned());
         // Without KVM, the lack of its symbols is no news.
         let (host, vendor) = (host.ok()?, vendor.ok()?);

@@ -1,6 +1,7 @@
 //! Snapshots: what the programs have counted, with the kernel's own structures beside it.
 
 pub mod measurement;
+pub mod names;
 pub mod owners;
 
 use std::{thread, time::Duration};

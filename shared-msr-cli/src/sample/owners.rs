@@ -7,6 +7,7 @@ use shared_msr_common::{
     owner::{COMMAND_BYTES, NOBODY},
 };
 
+use super::names::Names;
 use crate::{
     kernel::vmm,
     obstacle::Obstacle,
@@ -18,14 +19,14 @@ use crate::{
 pub struct Vm {
     /// From the VMM's command line; none where it has none, or was gone before it could be read.
     pub name: Option<String>,
-    /// The process' own name; none where it was gone before that could be read.
+    /// The name of the process, as in [`Names`].
     pub command: Option<String>,
 }
 
 impl Vm {
-    /// What /proc says of a process.
-    pub fn find(tgid: u32) -> Self {
-        Self { name: vmm::name(tgid), command: vmm::command(tgid) }
+    /// What /proc says of a process, whose own name is known.
+    pub fn find(tgid: u32, names: &Names) -> Self {
+        Self { name: vmm::name(tgid), command: names.of(tgid).map(str::to_owned) }
     }
 }
 
@@ -47,6 +48,8 @@ pub struct Owners {
     pub vcpus: BTreeMap<Task, Vcpu>,
     /// Their processes, by tgid.
     pub vms: BTreeMap<u32, Vm>,
+    /// Names of processes: of VMs and of payers.
+    pub names: Names,
     /// By owner.
     pub tallies: BTreeMap<TallyKey, Tally>,
     /// By cause.
@@ -88,6 +91,7 @@ pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
 pub(super) struct Archive {
     gone: Owners,
     vms: BTreeMap<u32, Vm>,
+    names: Names,
     given_back: u64,
 }
 
@@ -95,7 +99,7 @@ impl Archive {
     /// Gives back the space of threads that have ended and whose values no CPU has any more.
     pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
         let vcpus = probes.maps().vcpus()?;
-        self.name(vcpus.keys());
+        self.name(&vcpus, &probes.maps().causes()?);
         let mut ended: BTreeSet<Task> = vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
         if ended.is_empty() {
             return Ok(());
@@ -134,19 +138,24 @@ impl Archive {
     }
 
     /// Looks up the names of processes that were not known yet, while they are there.
-    fn name<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>) {
-        for tgid in tasks.map(|task| tgid(*task)) {
-            self.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
+    fn name(&mut self, vcpus: &BTreeMap<Task, Vcpu>, causes: &BTreeMap<CauseKey, CauseTally>) {
+        for (task, vcpu) in vcpus {
+            self.names.learn(tgid(*task), &vcpu.command);
+            self.vms.entry(tgid(*task)).or_insert_with(|| Vm::find(tgid(*task), &self.names));
+        }
+        for (key, tally) in causes {
+            self.names.learn(key.payer_process(), &tally.command);
         }
     }
 
     /// All rows as they stand, with what is gone.
     pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
         let rows = probes.maps().rows()?;
-        self.name(rows.vcpus.keys());
+        self.name(&rows.vcpus, &rows.causes);
         let gone = self.gone.clone();
         let mut owners = Owners {
             vms: self.vms.clone(),
+            names: self.names.clone(),
             by_cpu: probes.options.by_cpu,
             // By far the most of them; those that are gone are added to them below.
             tallies: rows.tallies,

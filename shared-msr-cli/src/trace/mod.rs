@@ -14,9 +14,12 @@ use shared_msr_common::{
 
 use crate::{
     kernel::{host::Vendor, tables::Slot},
-    ledger::facts::Cause,
+    ledger::facts::{Cause, Payer},
     report::{filter::Filter, labels},
-    sample::owners::{Vm, tgid},
+    sample::{
+        names::Names,
+        owners::{Vm, command, tgid},
+    },
 };
 
 /// What has to be known to put an event into words.
@@ -32,6 +35,8 @@ pub struct Words {
     pub vcpus: BTreeMap<Task, Vcpu>,
     /// Their processes.
     pub vms: BTreeMap<u32, Vm>,
+    /// Names of processes.
+    pub names: Names,
 }
 
 impl Words {
@@ -44,6 +49,12 @@ impl Words {
     /// KVM's number of the vCPU that a thread runs; none where it is not known yet.
     pub fn vcpu(&self, task: Task) -> Option<u64> {
         self.vcpus.get(&task).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID)
+    }
+
+    /// The process that paid for a close; with its thread's name where its own was not looked up.
+    fn payer(&self, event: &Event) -> Payer {
+        let tgid = tgid(event.task);
+        Payer { tgid, command: self.names.of(tgid).map_or_else(|| command(&event.command), str::to_owned) }
     }
 
     /// Names of the MSRs of a set of slots.

@@ -15,6 +15,7 @@ fn words() -> Words {
         began: 1_000_000_000,
         vcpus: [(VCPU, Vcpu { id: 3, ..Vcpu::default() })].into(),
         vms: [(77, Vm { name: Some("web1".to_owned()), command: None })].into(),
+        names: Names::default(),
     }
 }
 
