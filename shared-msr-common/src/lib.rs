@@ -37,8 +37,7 @@ pub const PEEK_BYTES: usize = 512;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct PeekBuffer {
-    /// The number of the run that wrote this, as user space gave it. Written last: a run that did not happen, or not to its
-    /// end, leaves another one.
+    /// The number of the run that wrote this, as user space gave it: a run that did not happen leaves another one.
     pub run: u64,
     /// The address that was asked for.
     pub address: u64,

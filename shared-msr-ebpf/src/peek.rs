@@ -1,9 +1,6 @@
 //! Kernel memory for user space: the list of MSRs and the per-CPU structures.
 
-use core::{
-    ffi::c_void,
-    ptr::{addr_of_mut, write_volatile},
-};
+use core::ffi::c_void;
 
 use aya_ebpf::{
     helpers::generated::bpf_probe_read_kernel,
@@ -30,19 +27,16 @@ pub(crate) fn shared_msr_peek(context: RawTracePointContext) -> i32 {
     let length: u64 = context.arg(1);
     let run: u64 = context.arg(2);
     let Some(buffer) = PEEK.get_ptr_mut(0) else { return 0 };
-    let status = if length > PEEK_BYTES as u64 {
+    // SAFETY: the map's own memory, of one process that makes one run at a time.
+    let buffer = unsafe { &mut *buffer };
+    buffer.status = if length > PEEK_BYTES as u64 {
         -E2BIG
     } else {
-        // SAFETY: a field of the map's own memory.
-        let bytes = unsafe { addr_of_mut!((*buffer).bytes) }.cast::<c_void>();
+        let bytes = buffer.bytes.as_mut_ptr().cast::<c_void>();
         // SAFETY: at most PEEK_BYTES go into an array of that size; the helper checks the source.
         unsafe { bpf_probe_read_kernel(bytes, length as u32, address as *const c_void) }
     };
-    // SAFETY: the map's own memory, of one process that makes one run at a time. Volatile, so that the number of the run comes last.
-    unsafe {
-        write_volatile(addr_of_mut!((*buffer).address), address);
-        write_volatile(addr_of_mut!((*buffer).status), status);
-        write_volatile(addr_of_mut!((*buffer).run), run);
-    }
+    buffer.address = address;
+    buffer.run = run;
     0
 }
