@@ -156,6 +156,9 @@ pub struct Lost {
     pub implausible_structures: u64,
     /// Exits of which it is not known whether a slot was dirty.
     pub unsettled_exits: u64,
+    /// CPUs whose structure could not be read beside their counters, though it could when the host was surveyed.
+    #[serde(default)]
+    pub unreadable_samples: u64,
     /// CPUs whose counters could be copied only in the middle of an event.
     pub torn_samples: u64,
     /// 1 when KVM's vendor module was loaded anew while it was measured: what happened around that is not known.
@@ -179,6 +182,7 @@ impl Lost {
         self.unreadable_structures += other.unreadable_structures;
         self.implausible_structures += other.implausible_structures;
         self.unsettled_exits += other.unsettled_exits;
+        self.unreadable_samples += other.unreadable_samples;
         self.torn_samples += other.torn_samples;
         self.reloads += other.reloads;
         self.unread_reasons += other.unread_reasons;
@@ -204,12 +208,13 @@ impl Lost {
     }
 
     /// Each counter by its name, for people.
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 12] {
         [
             ("unseen changes", self.unseen_changes),
             ("unreadable structures", self.unreadable_structures),
             ("implausible structures", self.implausible_structures),
             ("unsettled exits", self.unsettled_exits),
+            ("structures that could be read at the start and cannot be any more", self.unreadable_samples),
             ("torn samples", self.torn_samples),
             ("KVM was loaded anew while measuring", self.reloads),
             ("unread exit reasons", self.unread_reasons),
