@@ -81,7 +81,8 @@ pub(super) fn listen(to: Sender<Message>) -> anyhow::Result<Arc<AtomicBool>> {
 /// Standard output, to be waited for; none where it is nothing that can be waited for.
 fn watched() -> Option<AsyncFd<OwnedFd>> {
     let terminal = io::stdout().as_fd().try_clone_to_owned().ok()?;
-    AsyncFd::with_interest(terminal, Interest::READABLE).ok()
+    // SAFETY: an owned descriptor stays open and the same until it is dropped.
+    unsafe { AsyncFd::register_with_interest(terminal, Interest::READABLE) }.ok()
 }
 
 /// Waits until the terminal hangs up. crossterm does not notice: it reads nothing for ever, as fast as it can.

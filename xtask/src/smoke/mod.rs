@@ -17,6 +17,7 @@ mod matrix;
 mod migrate;
 mod sections;
 mod sound;
+mod stalled;
 mod summary;
 mod top;
 mod two_guests;
@@ -79,6 +80,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     );
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
+    scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
