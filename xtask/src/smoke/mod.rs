@@ -18,6 +18,7 @@ mod migrate;
 mod names;
 mod sections;
 mod sound;
+mod stalled;
 mod summary;
 mod top;
 mod two_guests;
@@ -85,6 +86,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
     }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
+    scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
