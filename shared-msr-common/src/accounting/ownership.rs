@@ -4,7 +4,7 @@
 //! the window or of the exits stays the same, nothing more has to be done; when it changes, the difference goes to the row
 //! of the one before. Exits stand apart from slots: a vCPU can make exits while another one's value is in a slot.
 
-use super::Watched;
+use super::{Watched, masked};
 use crate::{
     CauseTally, CpuState, MAX_SLOTS, Tally,
     cause::{CauseKey, DROP, FOREIGN, OTHER_CALL, UNKNOWN},
@@ -33,7 +33,7 @@ impl CpuState {
         let counted = &self.slots[slot];
         let credited = &mut self.credited.slots[slot];
         let row = books.tally(self.slot_owners[slot]);
-        let mut row = row.map(|row| &mut row.slots[slot]);
+        let mut row = row.map(|row| &mut row.slots[masked(slot)]);
         let mut uncredited = 0;
         // Wrapping: a write that turns out to have failed is taken back after it was credited.
         macro_rules! credit {
@@ -122,9 +122,9 @@ impl CpuState {
     #[inline(always)]
     pub fn own_slot<B: Books>(&mut self, books: &mut B, slot: u64, owner: Owner, task: Task) {
         let slot = slot as usize;
-        if slot < MAX_SLOTS && self.slot_owners[slot] != owner {
-            self.credit_slot(books, slot);
-            self.slot_owners[slot] = owner;
+        if slot < MAX_SLOTS && self.slot_owners[masked(slot)] != owner {
+            self.credit_slot(books, masked(slot));
+            self.slot_owners[masked(slot)] = owner;
             self.bank_dirty = NO_BANK;
         }
         if self.window_owner != owner {
