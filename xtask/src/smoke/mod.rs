@@ -16,6 +16,7 @@ mod lab_itself;
 mod matrix;
 mod migrate;
 mod sections;
+mod shapes;
 mod sound;
 mod summary;
 mod top;
@@ -86,6 +87,11 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
+    for (kernel, steps, shapes) in shapes::usual(all) {
+        let arguments = shapes::arguments(steps, shapes);
+        let of = Scenario { smp: 2, example: Some("shapes"), arguments, ..Scenario::new("shapes", kernel) };
+        scenario(checks, &mut lines, &of, |checks, sections| shapes::check(checks, sections, steps, shapes));
+    }
     let exits = Scenario { arguments: kvm_exits::guest(), ..Scenario::new("kvm_exits", USUAL) };
     scenario(checks, &mut lines, &exits, kvm_exits::check);
     for kernel in amd {
