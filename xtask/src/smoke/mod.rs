@@ -15,10 +15,12 @@ mod kvm_exits;
 mod lab_itself;
 mod matrix;
 mod migrate;
+mod reloaded;
 mod sections;
 mod shapes;
 mod sound;
 mod summary;
+mod switched_off;
 mod top;
 mod two_guests;
 mod unplug;
@@ -87,6 +89,11 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
+    for kernel in AMD {
+        let of = Scenario { arguments: vec!["kvm_amd".to_owned()], ..Scenario::new("reloaded", kernel) };
+        scenario(checks, &mut lines, &of, reloaded::check);
+    }
+    scenario(checks, &mut lines, &Scenario::new("switched_off", USUAL), switched_off::check);
     for (kernel, steps, shapes) in shapes::usual(all) {
         let arguments = shapes::arguments(steps, shapes);
         let of = Scenario { smp: 2, example: Some("shapes"), arguments, ..Scenario::new("shapes", kernel) };
