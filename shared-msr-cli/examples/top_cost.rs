@@ -15,7 +15,10 @@ use shared_msr::{
     kernel::host::{Host, Vendor},
     ledger::{CpuRow, Ledger, saved::Saved},
     probe::probes::Hooks,
-    sample::owners::Vm,
+    sample::{
+        owners::Vm,
+        vcpus::{VcpuId, VmId},
+    },
     tui::{
         event::Event,
         source::{Cost, Facts, Sample},
@@ -90,6 +93,9 @@ fn facts() -> Facts {
             drop: None,
             restored: None,
             thread_end: "raw_tracepoint:sched_process_exit".to_owned(),
+            exec: "raw_tracepoint:sched_process_exec".to_owned(),
+            vcpu_made: hook("raw_tracepoint:kvm_write_tsc_offset"),
+            check_exit: None,
         },
         refused: Vec::new(),
         list_known: true,
@@ -115,11 +121,13 @@ fn large(model: &Ledger, round: u64) -> Ledger {
         tally.slots[0].deferred = tally.exits;
         tally.slots[0].performed = tally.exits / 3;
         let mut vcpu = *vcpu;
-        vcpu.id = u64::from(number % VCPUS_OF_A_VM);
-        vcpu.exited = 0;
+        vcpu.task = task;
+        vcpu.vm = VmId { process: vm, number: Some(1) };
+        vcpu.id = VcpuId::Number(u64::from(number % VCPUS_OF_A_VM));
+        vcpu.ended = false;
         owners.vcpus.insert(task, vcpu);
         owners.vms.insert(vm, Vm { name: Some(format!("web{vm}")), command: None });
-        owners.tallies.insert(shared_msr_common::TallyKey { task, cpu: u64::MAX }, tally);
+        owners.tallies.insert(shared_msr_common::TallyKey { owner: task, cpu: u64::MAX }, tally);
     }
     ledger.events.exits = round * u64::from(VCPUS) * u64::from(VCPUS + 1) / 2;
     let first = model.cpus[0].clone();

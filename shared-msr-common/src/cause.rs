@@ -2,7 +2,7 @@
 
 use crate::{
     MAX_SLOTS,
-    owner::{COMMAND_BYTES, Task},
+    owner::{COMMAND_BYTES, Owner},
     tally::add_all,
 };
 
@@ -24,7 +24,7 @@ pub const UNKNOWN: u32 = 6;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CauseKey {
     /// Whose values were in the hardware.
-    pub owner: Task,
+    pub owner: Owner,
     /// The process that ran the restore (tgid); 0 where that was not seen.
     pub payer: u64,
     /// The CPU, or [`crate::owner::EVERY_CPU`].

@@ -3,8 +3,8 @@
 use crate::{
     MAX_SLOTS, STRUCTURE_BYTES,
     cause::{CauseKey, CauseTally},
-    owner::{COMMAND_BYTES, Task},
-    reasons::NOWHERE,
+    owner::{COMMAND_BYTES, Owner, Task},
+    reasons::{NO_BANK, NOWHERE},
     tally::{Tally, WindowTally},
 };
 
@@ -65,8 +65,10 @@ impl SlotCounters {
 pub struct CpuState {
     /// Sets, closes and changes of owner that are fully accounted below.
     pub accounted: u64,
-    /// Where the kernel keeps this CPU's structure. Given by user space, renewed from the argument of a close.
+    /// Where this CPU's structure was, at the last close that found it elsewhere than it was expected.
     pub structure_address: u64,
+    /// What is added to a per-CPU variable's address to get this CPU's copy of it. Given by user space.
+    pub per_cpu_offset: u64,
     /// Not 0 once a set or close was seen: the fields below then follow the kernel's structure.
     pub known: u64,
     /// At the first event: 1 when a window was open already.
@@ -97,6 +99,8 @@ pub struct CpuState {
     pub unreadable: u64,
     /// Events at which the structure or the slot number made no sense.
     pub implausible: u64,
+    /// Times that a `KVM_RUN` came back without a close of the window that it, or the one before, must have had.
+    pub missed_closes: u64,
     /// Per slot.
     pub slots: [SlotCounters; MAX_SLOTS],
     /// Per window.
@@ -105,23 +109,29 @@ pub struct CpuState {
     pub structure: [u64; STRUCTURE_BYTES / 8],
 
     /// Whose value is, or was last, in each slot.
-    pub slot_owners: [Task; MAX_SLOTS],
+    pub slot_owners: [Owner; MAX_SLOTS],
     /// Who set a slot last, and so has the window.
-    pub window_owner: Task,
+    pub window_owner: Owner,
+    /// The thread that did.
+    pub window_task: Task,
     /// What of the counters above was credited to owners already. The rest belongs to the present ones.
     pub credited: Tally,
     /// How often something was credited to an owner's row.
     pub credits: u64,
     /// Counts for which no row could be had, not even nobody's.
     pub uncredited: u64,
-    /// How often a vCPU's thread could not be kept, because the map of vCPUs was full.
+    /// How often a vCPU could not be kept, because the map of vCPUs or of threads was full.
     pub vcpus_refused: u64,
+    /// How many owners were first met on this CPU; with the CPU it makes their numbers.
+    pub owners_met: u64,
     /// When the open window opened, in nanoseconds of the monotonic clock; 0 where that was not seen.
     pub opened_at: u64,
     /// `exits` at that moment.
     pub exits_at_open: u64,
     /// The thread whose `KVM_RUN` returned last on this CPU, if no set came after it.
     pub returning: Task,
+    /// `exits` at that moment.
+    pub exits_at_return: u64,
     /// What it returned with: one of the kinds in [`crate::cause`], above its code.
     pub returning_with: u64,
     /// 1 from where KVM gives this CPU up until the next set.
@@ -137,8 +147,26 @@ pub struct CpuState {
     /// How many slots it restores.
     pub restoring_slots: u64,
 
+    /// Bucket of the last window's exits. Most windows are like the one before.
+    pub exits_bucket: u64,
+    /// Bucket of the last window's age.
+    pub age_bucket: u64,
+
+    /// Bit per slot of which the check saw a WRMSR.
+    pub wrmsrs_seen: u64,
+    /// The value of the last one of each slot: it is in the hardware.
+    pub wrmsr_values: [u64; MAX_SLOTS],
+    /// `exits`, as the check of exits saw it last. This and the two below only with the check.
+    pub exits_checked: u64,
+    /// Exits that the check saw and that were not counted, though counting was on. One can be at the start.
+    pub exits_uncounted: u64,
+    /// Exits that were counted and that the check did not see.
+    pub exits_unchecked: u64,
+
     /// Which bank counts exits by reason now, see [`crate::reasons::BankKey`].
     pub bank: u64,
+    /// The dirty slots for which `bank` was chosen; [`crate::reasons::NO_BANK`] when it has to be chosen anew.
+    pub bank_dirty: u64,
     /// Where in its bank the last exit was counted, if its vCPU did not go back to its VMM since, see
     /// [`crate::ReasonCounters::count`]. This and the two below only with exits by reason.
     pub exit_place: u64,
@@ -148,10 +176,23 @@ pub struct CpuState {
     pub exit_vcpu: u64,
     /// `kvm_userspace_exit` events.
     pub userspace_exits: u64,
-    /// The thread that made the last exit.
-    pub exit_owner: Task,
-    /// The vCPU that made the last exit, by the address of its structure, plus the number of vCPU threads that had ended by then;
-    /// 0 when its owner has to be looked up at the next exit. With `exits` the only field that the hot path touches.
+    /// The vCPU that KVM loaded here last, as far as a set or an exit told: who makes the exits now.
+    pub exit_owner: Owner,
+    /// The thread that runs it.
+    pub exit_task: Task,
+    /// That vCPU by the address of its structure, plus `loaded_epoch`; 0 when it has to be looked up anew.
+    pub loaded: u64,
+    /// How many threads had ended, and vCPUs been made, when it was looked up.
+    pub loaded_epoch: u64,
+    /// 1 once a set told of this vCPU and this thread. KVM sets MSRs each time it loads such a vCPU, so another thread, or another
+    /// vCPU, would show itself.
+    pub set_seen: u64,
+    /// 1 when it made no exit yet since it was looked up.
+    pub exit_due: u64,
+    /// 1 when its thread runs several vCPUs.
+    pub several: u64,
+    /// `loaded`, if an exit of that vCPU can be taken for one of `exit_owner` without asking which thread runs; else 0. With `exits`
+    /// the only field that the hot path touches.
     pub vcpu: u64,
     /// `kvm_exit` events.
     pub exits: u64,
@@ -164,6 +205,7 @@ impl CpuState {
     pub const EMPTY: Self = Self {
         accounted: 0,
         structure_address: 0,
+        per_cpu_offset: 0,
         known: 0,
         registered_at_start: 0,
         dirty_at_start: 0,
@@ -179,18 +221,22 @@ impl CpuState {
         unseen_changes: 0,
         unreadable: 0,
         implausible: 0,
+        missed_closes: 0,
         slots: [SlotCounters::EMPTY; MAX_SLOTS],
         windows: WindowTally::EMPTY,
         structure: [0; STRUCTURE_BYTES / 8],
         slot_owners: [0; MAX_SLOTS],
         window_owner: 0,
+        window_task: 0,
         credited: Tally::EMPTY,
         credits: 0,
         uncredited: 0,
         vcpus_refused: 0,
+        owners_met: 0,
         opened_at: 0,
         exits_at_open: 0,
         returning: 0,
+        exits_at_return: 0,
         returning_with: 0,
         dropping: 0,
         cause: CauseKey::NONE,
@@ -198,12 +244,26 @@ impl CpuState {
         credited_causes: CauseTally::EMPTY,
         restoring_since: 0,
         restoring_slots: 0,
+        exits_bucket: 0,
+        age_bucket: 0,
+        wrmsrs_seen: 0,
+        wrmsr_values: [0; MAX_SLOTS],
+        exits_checked: 0,
+        exits_uncounted: 0,
+        exits_unchecked: 0,
         bank: 0,
+        bank_dirty: NO_BANK,
         exit_place: NOWHERE,
         exit_bank: 0,
         exit_vcpu: 0,
         userspace_exits: 0,
         exit_owner: 0,
+        exit_task: 0,
+        loaded: 0,
+        loaded_epoch: 0,
+        set_seen: 0,
+        exit_due: 0,
+        several: 0,
         vcpu: 0,
         exits: 0,
         begun: 0,

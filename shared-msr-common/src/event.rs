@@ -1,6 +1,6 @@
 //! Single events, as the kernel-side programs send them while they trace.
 
-use crate::owner::{COMMAND_BYTES, Task};
+use crate::owner::{COMMAND_BYTES, Owner, Task};
 
 /// A set that is about to do a WRMSR.
 pub const SET_WRITTEN: u32 = 1;
@@ -28,7 +28,7 @@ pub struct Event {
     /// The thread that runs.
     pub task: Task,
     /// Whose values are in the hardware.
-    pub owner: Task,
+    pub owner: Owner,
     /// One of the constants above.
     pub kind: u32,
     /// The CPU.

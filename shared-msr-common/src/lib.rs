@@ -15,7 +15,7 @@ pub mod tally;
 
 pub use cause::{CauseKey, CauseTally};
 pub use cpu_state::{CpuState, SlotCounters};
-pub use owner::{TallyKey, Task, Vcpu};
+pub use owner::{Owner, TallyKey, Task, Thread, Vcpu, VcpuKey};
 pub use reasons::{BankKey, ReasonCounters};
 pub use tally::{SlotTally, Tally, WindowTally};
 
@@ -50,7 +50,11 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for super::BankKey {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for super::VcpuKey {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for super::Vcpu {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Thread {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::TallyKey {}
     // SAFETY: as above.

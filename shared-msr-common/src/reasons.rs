@@ -1,6 +1,6 @@
 //! Exits by reason.
 
-use crate::{owner::Task, tally::add_all};
+use crate::{owner::Owner, tally::add_all};
 
 /// Exit reasons up to here are counted each in a place of its own: all of VMX (up to 85 in 7.3), and SVM's of hardware
 /// (up to 0xa6).
@@ -130,19 +130,22 @@ impl ReasonCounters {
 /// In [`BankKey::dirty`]: no event was seen on that CPU yet, so the dirty slots are those that it had at the start.
 pub const AS_AT_START: u64 = u64::MAX;
 
+/// In [`crate::CpuState::bank_dirty`]: no bank is chosen.
+pub const NO_BANK: u64 = u64::MAX - 1;
+
 /// Which exits are counted together by reason: those of one vCPU while the same slots were dirty, with the same owners.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BankKey {
-    /// The vCPU that made the exits.
-    pub task: Task,
+    /// Who made the exits.
+    pub owner: Owner,
     /// Owner of the slots in `others`; [`crate::owner::NOBODY`] where they have several.
-    pub other: Task,
+    pub other: Owner,
     /// The CPU; [`crate::owner::EVERY_CPU`] where CPUs are not told apart, unless `dirty` is [`AS_AT_START`].
     pub cpu: u64,
     /// Bit per dirty slot, or [`AS_AT_START`].
     pub dirty: u64,
-    /// Bit per dirty slot whose value is of another owner than `task`.
+    /// Bit per dirty slot whose value is of another owner than `owner`.
     pub others: u64,
 }
 

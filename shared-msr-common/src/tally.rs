@@ -18,6 +18,12 @@ pub const fn bucket(number: u64, buckets: usize) -> usize {
     if bucket < buckets { bucket } else { buckets - 1 }
 }
 
+/// Whether a number below 2^63 surely is of this bucket. Not said of 0, nor of all numbers of a last bucket.
+#[inline(always)]
+pub const fn is_of_bucket(number: u64, bucket: u64) -> bool {
+    number >> (bucket.wrapping_sub(1) & 63) == 1
+}
+
 /// The smallest number of a bucket.
 pub const fn bucket_start(bucket: usize) -> u64 {
     if bucket == 0 { 0 } else { 1 << (bucket - 1) }
@@ -166,6 +172,17 @@ mod tests {
         for buckets in [EXITS_BUCKETS, AGE_BUCKETS, COST_BUCKETS] {
             assert!(buckets.is_power_of_two());
         }
+    }
+
+    #[test]
+    fn a_number_is_said_to_be_of_a_bucket_only_where_it_is() {
+        for number in (0..300).chain((8..63).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
+            for candidate in 0..AGE_BUCKETS as u64 {
+                let is = bucket(number, AGE_BUCKETS) as u64 == candidate;
+                assert!(is || !is_of_bucket(number, candidate), "{number} in {candidate}");
+            }
+        }
+        assert!(is_of_bucket(1, 1) && is_of_bucket(3, 2) && is_of_bucket(200, 8));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The rows that owners and causes are credited with, and what is known of vCPUs. Only the rare paths come here.
+//! The rows that owners and causes are credited with. Only the rare paths come here.
 
 use core::arch::asm;
 
@@ -8,16 +8,13 @@ use aya_ebpf::{
     maps::{Array, HashMap},
 };
 use shared_msr_common::{
-    CauseKey, CauseTally, CpuState, Tally, TallyKey, Task, Vcpu,
+    CauseKey, CauseTally, Tally, TallyKey,
     accounting::Books,
-    owner::{COMMAND_BYTES, EVERY_CPU, NOBODY, UNKNOWN_ID},
+    owner::{COMMAND_BYTES, EVERY_CPU, NOBODY, Owner, REFUSED},
 };
 
 use crate::globals::by_cpu;
 
-/// What is known of each vCPU's thread. User space says how many there can be.
-#[map]
-static VCPUS: HashMap<Task, Vcpu> = HashMap::with_max_entries(1, 0);
 /// What each owner is credited with. Nobody's row is always there: user space makes it.
 #[map]
 static TALLIES: HashMap<TallyKey, Tally> = HashMap::with_max_entries(1, 0);
@@ -35,14 +32,14 @@ static EMPTY_TALLY: Array<Tally> = Array::with_max_entries(1, 0);
 static EMPTY_CAUSE: Array<CauseTally> = Array::with_max_entries(1, 0);
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
-const MAKE: u64 = 1;
+pub(crate) const MAKE: u64 = 1;
 
 /// The maps above.
 pub(crate) struct Maps;
 
 impl Books for Maps {
     #[inline(always)]
-    fn tally(&mut self, owner: Task) -> Option<&mut Tally> {
+    fn tally(&mut self, owner: Owner) -> Option<&mut Tally> {
         checked(tally(owner))
     }
 
@@ -90,10 +87,10 @@ fn checked<T>(row: *mut T) -> Option<&'static mut T> {
 
 /// An owner's row; nobody's where it has none.
 #[inline(never)]
-fn tally(owner: Task) -> *mut Tally {
+fn tally(owner: Owner) -> *mut Tally {
     let cpu = if by_cpu() { this_cpu() } else { EVERY_CPU };
-    if owner != NOBODY && VCPUS.get_ptr(owner).is_some() {
-        let key = TallyKey { task: owner, cpu };
+    if owner != NOBODY && owner != REFUSED {
+        let key = TallyKey { owner, cpu };
         if let Some(row) = TALLIES.get_ptr_mut(key) {
             return row;
         }
@@ -104,34 +101,7 @@ fn tally(owner: Task) -> *mut Tally {
             return row;
         }
     }
-    TALLIES.get_ptr_mut(TallyKey { task: NOBODY, cpu }).unwrap_or(core::ptr::null_mut())
-}
-
-/// Keeps the thread that runs as a vCPU's, with the vCPU's id where that is known.
-#[inline(always)]
-pub(crate) fn meet(state: &mut CpuState, task: Task, id: u64) {
-    if let Some(vcpu) = VCPUS.get_ptr_mut(task) {
-        // SAFETY: the map's own memory. Only the thread itself writes its vCPU's fields.
-        let vcpu = unsafe { &mut *vcpu };
-        vcpu.exited = 0;
-        if id != UNKNOWN_ID {
-            vcpu.id = id;
-        }
-        return;
-    }
-    let vcpu = Vcpu { id, exited: 0, command: command() };
-    if VCPUS.insert(task, vcpu, MAKE).is_err() {
-        state.vcpus_refused += 1;
-    }
-}
-
-/// The thread that runs ends. Whether it was a vCPU's.
-#[inline(always)]
-pub(crate) fn part(task: Task) -> bool {
-    let Some(vcpu) = VCPUS.get_ptr_mut(task) else { return false };
-    // SAFETY: as in `meet`.
-    unsafe { (*vcpu).exited = 1 };
-    true
+    TALLIES.get_ptr_mut(TallyKey { owner: NOBODY, cpu }).unwrap_or(core::ptr::null_mut())
 }
 
 /// Name of the thread that runs.

@@ -7,17 +7,14 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
-use shared_msr_common::owner::UNKNOWN_ID;
+use shared_msr_common::{CpuState, owner::UNKNOWN_ID};
 
-use crate::{
-    owner::{self, Person},
-    state::CPU_STATE,
-};
+use crate::{owner, state::CPU_STATE};
 
 /// Counts one exit of the vCPU that is the first argument of `trace_kvm_exit` (from 5.16 on).
 #[raw_tracepoint]
 pub(crate) fn shared_msr_exit(context: RawTracePointContext) -> i32 {
-    count(Person::Vcpu(context.arg(0)));
+    count(|state| owner::note_exit(state, context.arg(0)));
     0
 }
 
@@ -25,21 +22,22 @@ pub(crate) fn shared_msr_exit(context: RawTracePointContext) -> i32 {
 /// address of the kernel is.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_exit_any(context: RawTracePointContext) -> i32 {
-    count(Person::Vcpu(owner::vcpu_among(context.arg(0), context.arg(1))));
+    count(|state| owner::note_exit(state, owner::vcpu_among(context.arg(0), context.arg(1))));
     0
 }
 
-/// The same, where the kernel has no raw tracepoints of modules (before 5.0). Costs three times as much.
+/// The same, where the kernel has no raw tracepoints of modules (before 5.0). Costs more than three times as much.
 #[tracepoint]
 pub(crate) fn shared_msr_exit_classic(_context: TracePointContext) -> u32 {
-    count(Person::Thread(UNKNOWN_ID));
+    count(|state| owner::note_exit_of(state, UNKNOWN_ID));
     0
 }
 
+/// Counts one exit, if `note` says that it is to be counted.
 #[inline(always)]
-fn count(person: Person) {
+fn count(note: impl FnOnce(*mut CpuState) -> bool) {
     if let Some(state) = CPU_STATE.get_ptr_mut(0)
-        && owner::makes_exit(state, person)
+        && note(state)
     {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
         unsafe { (*state).exits += 1 };

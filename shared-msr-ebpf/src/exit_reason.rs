@@ -7,11 +7,8 @@
 //! Exits are counted in banks: one for each vCPU and each set of dirty slots it had, so that every exit is known to have been
 //! put off or not, slot by slot.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{
     Global,
-    helpers::generated::bpf_probe_read_kernel,
     macros::{map, raw_tracepoint, tracepoint},
     maps::{Array, HashMap, Queue},
     programs::{RawTracePointContext, TracePointContext},
@@ -23,10 +20,11 @@ use shared_msr_common::{
 };
 
 use crate::{
-    books::{cpu_of_key, this_cpu},
+    books::{MAKE, cpu_of_key, this_cpu},
     events,
     globals::{LAST_ENTRY_CPU_OFFSET, SLOTS},
-    owner::{self, Person},
+    memory::read,
+    owner,
     state::CPU_STATE,
 };
 
@@ -59,19 +57,21 @@ static REASON_IN_RECORD: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 static VCPU_ID_IN_RECORD: Global<u64> = Global::new(0);
 
-/// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
-const MAKE: u64 = 1;
-
 /// Counts one exit, and its reason.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_reason(context: RawTracePointContext) -> i32 {
     let (first, second): (u64, u64) = (context.arg(0), context.arg(1));
     let argument = if REASON_ARGUMENT.load() == 0 { first } else { second };
-    count(Person::Vcpu(owner::vcpu_among(first, second)), || match REASON_STEPS.load() {
-        0 => Some(argument as u32),
-        1 => read::<u32>(argument + REASON_FIRST.load()),
-        _ => read::<u32>(read::<u64>(argument + REASON_FIRST.load())? + REASON_SECOND.load()),
-    });
+    let vcpu = owner::vcpu_among(first, second);
+    count(
+        vcpu,
+        |state| owner::note_exit(state, vcpu),
+        || match REASON_STEPS.load() {
+            0 => Some(argument as u32),
+            1 => read::<u32>(argument + REASON_FIRST.load()),
+            _ => read::<u32>(read::<u64>(argument + REASON_FIRST.load())? + REASON_SECOND.load()),
+        },
+    );
     0
 }
 
@@ -86,14 +86,15 @@ pub(crate) fn shared_msr_reason_classic(context: TracePointContext) -> u32 {
         0 => UNKNOWN_ID,
         offset => field(offset).map_or(UNKNOWN_ID, u64::from),
     };
-    count(Person::Thread(id), || field(REASON_IN_RECORD.load()));
+    count(0, |state| owner::note_exit_of(state, id), || field(REASON_IN_RECORD.load()));
     0
 }
 
+/// Counts one exit of a vCPU (0 where the tracepoint does not tell), if `note` says that it is to be counted.
 #[inline(always)]
-fn count(person: Person, reason: impl FnOnce() -> Option<u32>) {
+fn count(vcpu: u64, note: impl FnOnce(*mut CpuState) -> bool, reason: impl FnOnce() -> Option<u32>) {
     let Some(state) = CPU_STATE.get_ptr_mut(0) else { return };
-    if !owner::makes_exit(state, person) {
+    if !note(state) {
         return;
     }
     // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
@@ -113,7 +114,7 @@ fn count(person: Person, reason: impl FnOnce() -> Option<u32>) {
         }
     };
     state.exit_bank = bank;
-    state.exit_vcpu = if let Person::Vcpu(vcpu) = person { vcpu } else { 0 };
+    state.exit_vcpu = vcpu;
 }
 
 /// The thread that runs goes back to its VMM. Counts that for the reason of its last exit, if that was on this CPU: the kernel
@@ -137,10 +138,22 @@ pub(crate) fn returns(state: &mut CpuState) {
     }
 }
 
+/// Whether other slots are dirty than those for which the bank was chosen, or whether it is somebody else's.
+#[inline(always)]
+pub(crate) fn needs_bank(state: &CpuState) -> bool {
+    state.bank_dirty != dirty(state)
+}
+
+#[inline(always)]
+fn dirty(state: &CpuState) -> u64 {
+    if state.known == 0 { AS_AT_START } else { state.dirty }
+}
+
 /// Finds the bank for this CPU's next exits. Their vCPU is known.
 #[inline(always)]
 pub(crate) fn choose_bank(state: &mut CpuState) {
     let cpu = this_cpu();
+    state.bank_dirty = dirty(state);
     let key = key(state, cpu);
     state.bank = match BANKS.get_ptr(key) {
         // SAFETY: the map's own memory, written once.
@@ -154,12 +167,12 @@ pub(crate) fn choose_bank(state: &mut CpuState) {
 
 #[inline(always)]
 fn key(state: &CpuState, cpu: u64) -> BankKey {
-    let task = state.exit_owner;
+    let exits = state.exit_owner;
     if state.known == 0 {
         // All slots have the same owner: who made the first exit here.
-        let other = if state.slot_owners[0] == task { NOBODY } else { state.slot_owners[0] };
+        let other = if state.slot_owners[0] == exits { NOBODY } else { state.slot_owners[0] };
         let others = if other == NOBODY { 0 } else { u64::MAX };
-        return BankKey { task, other, cpu, dirty: AS_AT_START, others };
+        return BankKey { owner: exits, other, cpu, dirty: AS_AT_START, others };
     }
     let (mut other, mut others, mut several) = (NOBODY, 0, false);
     for slot in 0..MAX_SLOTS {
@@ -167,21 +180,12 @@ fn key(state: &CpuState, cpu: u64) -> BankKey {
             break;
         }
         let owner = state.slot_owners[slot];
-        if (state.dirty >> slot) & 1 != 0 && owner != task {
+        if (state.dirty >> slot) & 1 != 0 && owner != exits {
             several |= others != 0 && other != owner;
             other = owner;
             others |= 1 << slot;
         }
     }
     let other = if several { NOBODY } else { other };
-    BankKey { task, other, cpu: cpu_of_key(), dirty: state.dirty, others }
-}
-
-#[inline(always)]
-fn read<T: Default>(address: u64) -> Option<T> {
-    let mut value = T::default();
-    let target = (&raw mut value).cast::<c_void>();
-    // SAFETY: room for a T; the helper checks the source.
-    let result = unsafe { bpf_probe_read_kernel(target, size_of::<T>() as u32, address as *const c_void) };
-    (result == 0).then_some(value)
+    BankKey { owner: exits, other, cpu: cpu_of_key(), dirty: state.dirty, others }
 }

@@ -28,6 +28,15 @@ static WATCHES_WRITES: Global<u64> = Global::new(0);
 /// Address of `kvm_on_user_return`; with it KVM's notifier is told from any other.
 #[unsafe(no_mangle)]
 pub(crate) static CLOSER: Global<u64> = Global::new(0);
+/// Address of the pointer to the per-CPU structures (up to 6.18); 0 where they are static.
+#[unsafe(no_mangle)]
+pub(crate) static STRUCTURES_POINTER: Global<u64> = Global::new(0);
+/// The per-CPU variable `kvm_running_vcpu` (virt/kvm/kvm_main.c, since 5.6, 7495e22bb165); 0 where it is not known.
+#[unsafe(no_mangle)]
+pub(crate) static RUNNING_VCPU: Global<u64> = Global::new(0);
+/// Offset of `kvm` in `struct kvm_vcpu`: its first member since 2.6.20, checked where BTF tells.
+#[unsafe(no_mangle)]
+pub(crate) static VCPU_KVM_OFFSET: Global<u64> = Global::new(0);
 /// Offset of `vcpu_id` in `struct kvm_vcpu`; 0 where it is not known.
 #[unsafe(no_mangle)]
 pub(crate) static VCPU_ID_OFFSET: Global<u64> = Global::new(0);

@@ -2,14 +2,19 @@
 //!
 //! | program | attached to | how often |
 //! |---|---|---|
-//! | `shared_msr_exit`, `_classic` | raw or classic tracepoint `kvm_exit` | every VM-exit of every VM: the hot path |
+//! | `shared_msr_exit`, `_any`, `_classic` | raw or classic tracepoint `kvm_exit` | every VM-exit of every VM: the hot path |
 //! | `shared_msr_reason`, `_classic` | the same, instead, for a report by reason | the same |
+//! | `shared_msr_check_exit` | the same, as well, with `--verify` | the same |
 //! | `shared_msr_user`, `_classic` | raw or classic tracepoint `kvm_userspace_exit` | every return to the VMM |
 //! | `shared_msr_set`, `_fentry` | kprobe or fentry on `kvm_set_user_return_msr` or `kvm_set_shared_msr` | per slot and `vcpu_load` |
 //! | `shared_msr_close`, `_fentry` | kprobe or fentry on `kvm_on_user_return` | per window |
 //! | `shared_msr_unregister_fentry` | fentry on `user_return_notifier_unregister` | per window |
+//! | `shared_msr_restored`, `_fexit` | return of `kvm_on_user_return`, with `--timing` | per window |
+//! | `shared_msr_drop`, `_fentry` | where KVM gives a CPU up | per CPU that goes offline, or the like |
 //! | `shared_msr_write` | raw tracepoint `write_msr`, where none of the functions above can be had | every WRMSR of the host |
 //! | `shared_msr_check` | the same, with `--verify`, and where nothing more can be told | every WRMSR of the host |
+//! | `shared_msr_thread_end`, `shared_msr_exec` | raw tracepoints `sched_process_exit`, `sched_process_exec` | every thread, every program |
+//! | `shared_msr_vcpu_made` | raw tracepoint `kvm_write_tsc_offset` | every vCPU that is made, and little else |
 //! | `shared_msr_peek` | nothing: run on demand by user space | at start, at the end, for `inspect` |
 //!
 //! Kprobe and classic tracepoint programs return 0: any other value makes the kernel's perf code process the event as well.
@@ -20,6 +25,8 @@
 
 #[cfg(target_arch = "bpf")]
 mod books;
+#[cfg(target_arch = "bpf")]
+mod check_exit;
 #[cfg(target_arch = "bpf")]
 mod close;
 #[cfg(target_arch = "bpf")]
@@ -35,6 +42,8 @@ mod globals;
 #[cfg(target_arch = "bpf")]
 mod live;
 #[cfg(target_arch = "bpf")]
+mod memory;
+#[cfg(target_arch = "bpf")]
 mod owner;
 #[cfg(target_arch = "bpf")]
 mod peek;
@@ -46,6 +55,8 @@ mod set;
 mod state;
 #[cfg(target_arch = "bpf")]
 mod userspace_exit;
+#[cfg(target_arch = "bpf")]
+mod vcpus;
 #[cfg(target_arch = "bpf")]
 mod write;
 

@@ -3,7 +3,7 @@
 use core::{
     arch::asm,
     ffi::c_void,
-    ptr::{addr_of_mut, write_volatile},
+    ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
 use aya_ebpf::{
@@ -15,15 +15,16 @@ use aya_ebpf::{
 use aya_log_ebpf::{info, warn};
 use shared_msr_common::{
     CpuState,
-    accounting::{Observation, SetOutcome, Shape, WriteOutcome},
-    owner::{NOBODY, Task, UNKNOWN_ID},
+    accounting::{Observation, SetOutcome, Shape, Watched, WriteOutcome},
+    owner::Task,
 };
 
 use crate::{
     books::{self, Maps},
     events::{self, now},
-    globals::{CLOSER, SLOTS, by_reason, shape, timing},
-    live::running,
+    globals::{CLOSER, SLOTS, by_reason, shape, timing, watched},
+    live::{self, running},
+    memory, owner,
 };
 
 /// One value per CPU.
@@ -81,7 +82,8 @@ fn barrier() {
 #[inline(always)]
 pub(crate) fn set(context: &impl EbpfContext, state: &mut CpuState, slot: u64, value: u64, mask: u64) {
     let shape = shape();
-    if !(read(context, state, shape) && observe(context, state, shape, 0)) {
+    let address = structure_address(state);
+    if !(read(context, state, shape, address) && observe(context, state, shape, 0)) {
         return;
     }
     own(state, slot, bpf_get_current_pid_tgid());
@@ -98,37 +100,52 @@ pub(crate) fn set(context: &impl EbpfContext, state: &mut CpuState, slot: u64, v
     }
 }
 
-/// The slot becomes this thread's.
+/// The slot becomes that of the vCPU that is loaded here by this thread.
 #[inline(always)]
 fn own(state: &mut CpuState, slot: u64, task: Task) {
-    if state.window_owner != task {
-        books::meet(state, task, UNKNOWN_ID);
-    }
-    state.own_slot(&mut Maps, slot, task);
+    owner::note_set(state, task);
+    state.own_slot(&mut Maps, slot, state.exit_owner, task);
+    may_need_another_bank(state);
+}
+
+/// Another set of slots is dirty, maybe.
+#[inline(always)]
+fn may_need_another_bank(state: &mut CpuState) {
     if by_reason() {
-        // Another set of slots is dirty, maybe.
         state.vcpu = 0;
     }
+}
+
+/// Where this CPU's structure is; 0 where that is not known.
+#[inline(always)]
+fn structure_address(state: &CpuState) -> u64 {
+    let base = live::base();
+    if base == 0 { 0 } else { base.wrapping_add(state.per_cpu_offset) }
 }
 
 /// Accounts a close of the window whose structure is at `structure`.
 #[inline(always)]
 pub(crate) fn close(context: &impl EbpfContext, state: &mut CpuState, structure: u64, at: CloseAt) {
     let shape = shape();
-    let before = state.structure_address;
-    state.structure_address = structure;
-    let is_read = read(context, state, shape);
+    let is_read = read(context, state, shape, structure);
     if at == CloseAt::Unregister {
         if is_read && state.structure[0] != CLOSER.load() {
             // Another user of the kernel's notifiers; upstream has none but KVM.
-            state.structure_address = before;
             return;
         }
         state.mark_registered(shape);
     }
+    let before = structure_address(state);
     if before != structure {
         // KVM was loaded anew, or user space was told another address: the kernel's own argument is right.
         info!(context, "structure at {:x}, not at {:x}", structure, before);
+        let address = addr_of_mut!(state.structure_address);
+        // SAFETY: a field of the state. Volatile, because only what was stored is a number for the verifier: of an argument of type
+        // pointer nothing can be subtracted.
+        unsafe { write_volatile(address, structure) };
+        // SAFETY: as above.
+        let structure = unsafe { read_volatile(address) };
+        live::move_base(structure.wrapping_sub(state.per_cpu_offset));
     }
     if !(is_read && observe(context, state, shape, 0)) {
         return;
@@ -141,9 +158,7 @@ pub(crate) fn close(context: &impl EbpfContext, state: &mut CpuState, structure:
     if !state.close(SLOTS.load(), now) {
         warn!(context, "close without a window");
     }
-    if by_reason() {
-        state.vcpu = 0;
-    }
+    may_need_another_bank(state);
 }
 
 /// Finds out why a window closes now, and who pays.
@@ -158,7 +173,8 @@ fn blame(state: &mut CpuState, shape: Shape) {
 #[inline(always)]
 pub(crate) fn write(context: &impl EbpfContext, state: &mut CpuState, slot: u64, value: u64, failed: bool) {
     let shape = shape();
-    if !read(context, state, shape) {
+    let address = structure_address(state);
+    if !read(context, state, shape, address) {
         return;
     }
     let mut closed_at = 0;
@@ -186,9 +202,7 @@ pub(crate) fn write(context: &impl EbpfContext, state: &mut CpuState, slot: u64,
         WriteOutcome::Set => events::set(state, true, registered != state.registered, slot, values, value),
         WriteOutcome::Failed | WriteOutcome::Restored | WriteOutcome::Unchanged => {}
     }
-    if by_reason() {
-        state.vcpu = 0;
-    }
+    may_need_another_bank(state);
 }
 
 /// Notes a WRMSR of `slot` for the check.
@@ -196,32 +210,33 @@ pub(crate) fn write(context: &impl EbpfContext, state: &mut CpuState, slot: u64,
 pub(crate) fn check(state: &mut CpuState, slot: u64, value: u64, failed: bool) {
     let shape = shape();
     // Only one that nobody told of asks for a look at the structure; where its address is not known there is none.
-    let look = !state.expects(slot) && state.structure_address != 0 && copy(state, shape);
+    let address = structure_address(state);
+    let look = !state.expects(slot) && !state.wrote_last(slot, value) && address != 0 && copy(state, shape, address);
     let curr = if look { Some(state.curr(shape, slot)) } else { None };
     state.check(slot, value, failed, curr);
 }
 
 /// Copies the structure. False when it could not be had; the loss is counted.
 #[inline(always)]
-fn read(context: &impl EbpfContext, state: &mut CpuState, shape: Shape) -> bool {
+fn read(context: &impl EbpfContext, state: &mut CpuState, shape: Shape, address: u64) -> bool {
     if !shape.fits() {
         state.implausible += 1;
         return false;
     }
-    let copied = copy(state, shape);
+    let copied = copy(state, shape, address);
     if !copied {
         state.unreadable += 1;
-        warn!(context, "structure at {:x} cannot be read", state.structure_address);
+        warn!(context, "structure at {:x} cannot be read", address);
     }
     copied
 }
 
 /// Copies the structure, if it can.
 #[inline(always)]
-fn copy(state: &mut CpuState, shape: Shape) -> bool {
+fn copy(state: &mut CpuState, shape: Shape, address: u64) -> bool {
     let target = addr_of_mut!(state.structure).cast::<c_void>();
     // SAFETY: `length` bytes fit into `structure`; the helper checks the source.
-    shape.fits() && unsafe { bpf_probe_read_kernel(target, shape.length() as u32, state.structure_address as *const c_void) } == 0
+    shape.fits() && unsafe { bpf_probe_read_kernel(target, shape.length() as u32, address as *const c_void) } == 0
 }
 
 /// Accounts what the structure tells. False when it cannot be the structure; the loss is counted.
@@ -238,7 +253,7 @@ fn observe(context: &impl EbpfContext, state: &mut CpuState, shape: Shape, close
         }
         Observation::Changed => info!(context, "dirty set re-read: {:x}", state.dirty),
         Observation::Implausible => {
-            warn!(context, "structure at {:x} is implausible", state.structure_address);
+            warn!(context, "the structure is implausible");
             return false;
         }
     }
@@ -259,9 +274,23 @@ pub(crate) fn restored(state: &mut CpuState) {
     }
 }
 
+/// A `KVM_RUN` of the thread that runs comes back: looks for windows that nobody told of.
+#[inline(always)]
+pub(crate) fn check_return(state: &mut CpuState, task: Task) {
+    if watched() == Watched::Writes {
+        // Sets that write nothing are not seen, nor closes of windows without a dirty slot.
+        state.returning = task;
+    } else if state.note_return(task) {
+        let address = structure_address(state);
+        match memory::read::<u8>(address + shape().registered) {
+            Some(registered) => state.found_registered(registered != 0),
+            None => state.unreadable += 1,
+        }
+    }
+}
+
 /// Keeps with what a `KVM_RUN` of the thread that runs came back.
 #[inline(always)]
 pub(crate) fn returns_with(state: &mut CpuState, kind: u32, code: u32) {
-    state.returning = if state.exit_owner == NOBODY { bpf_get_current_pid_tgid() } else { state.exit_owner };
     state.returning_with = (u64::from(kind) << 32) | u64::from(code);
 }

@@ -41,11 +41,12 @@ fn count(reason: u32, error: i32) {
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {
         // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
         let state = unsafe { &mut *state };
-        owner::returns(state);
+        let task = owner::note_return(state);
         if by_reason() {
             exit_reason::returns(state);
         }
         state.userspace_exits += 1;
+        state::check_return(state, task);
         // After an error the reason is of an earlier return, but for this one.
         let error = error.unsigned_abs() * u32::from(error < 0);
         if error == 0 || (error == EINTR && reason == INTERRUPTED) {

@@ -13,7 +13,7 @@ use crate::{
     cli::DoctorArguments,
     obstacle::Obstacle,
     probe::{
-        probes::{Hooks, Options, PROGRAM_PREFIX, Probes, Sight},
+        probes::{Options, PROGRAM_PREFIX, Probes, Sight},
         survey::{Finding, Survey, Weight},
         target::Target,
     },
@@ -74,21 +74,15 @@ fn try_hooks(target: &Target, arguments: &DoctorArguments) -> (Vec<Finding>, Opt
             Finding { topic: refused.event.name(), outcome: Err(why), weight: Weight::Limit }
         })
         .collect();
-    let Hooks { set, close, exit, userspace_exit, check, drop: dropped, restored: _, thread_end } = &probes.hooks;
-    let taken = [
-        ("set", set.as_deref()),
-        ("close", close.as_deref()),
-        ("exit", Some(exit)),
-        ("userspace exit", Some(userspace_exit)),
-        ("thread end", Some(thread_end)),
-        ("check", check.as_deref()),
-    ];
-    for (topic, hook) in taken {
-        let outcome = hook.map(|hook| format!("by {hook}")).ok_or_else(|| not_seen(target));
-        findings.push(Finding { topic, outcome, weight: Weight::Limit });
-    }
-    if let Some(hook) = dropped {
-        findings.push(Finding { topic: "drop", outcome: Ok(format!("by {hook}")), weight: Weight::Limit });
+    for (topic, hook) in probes.hooks.named() {
+        match (topic, hook) {
+            (_, Some(hook)) => findings.push(Finding { topic, outcome: Ok(format!("by {hook}")), weight: Weight::Limit }),
+            ("set" | "close" | "check", None) => {
+                findings.push(Finding { topic, outcome: Err(not_seen(target)), weight: Weight::Limit });
+            }
+            // What refused it is said above; what was not asked for is no news.
+            (_, None) => {}
+        }
     }
     let sight = probes.sight;
     drop(probes);

@@ -113,7 +113,7 @@ async fn watch(
             () = sleep_until(end) => return Ok(End::Time),
             status = child::wait(command.as_deref_mut()) => return Ok(End::Command(status?)),
             () = pump(measurement.probes.kernel_log.as_mut()) => {}
-            () = tick(&mut tidy) => measurement.tidy()?,
+            () = tick(&mut tidy) => measurement.tidy(target)?,
             () = tick(&mut interval) => {
                 let snapshot = measurement.look(target)?;
                 printer.interval(&Ledger::settle(&snapshot, &target.msrs()))?;

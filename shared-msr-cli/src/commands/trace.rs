@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use shared_msr_common::event::Event;
+use shared_msr_common::{event::Event, owner::NOBODY};
 
 use super::{
     child,
@@ -22,9 +22,9 @@ use crate::{
     report::{filter::Filter, number::counted},
     sample::{
         measurement::{Measurement, TIDY_EVERY},
-        owners::{Vm, tgid},
+        owners::Vm,
     },
-    trace::{self, Words, json, text},
+    trace::{Words, json, text},
 };
 
 /// How often we look for events: every look is a return to user mode, which closes the window of a guest that waits for our CPU.
@@ -59,15 +59,15 @@ async fn follow(arguments: &TraceArguments, verbose: bool) -> anyhow::Result<Exi
     let end = after(arguments.duration);
     while !show.done() {
         tokio::select! {
-            () = tick(&mut looks) => show.take(&mut ring, &measurement)?,
-            () = tick(&mut tidy) => measurement.tidy()?,
+            () = tick(&mut looks) => show.take(&mut ring, &mut measurement)?,
+            () = tick(&mut tidy) => measurement.tidy(&target)?,
             found = signals.any() => { signal = Some(found); break; }
             () = sleep_until(end) => break,
             ended = child::wait(command.as_mut()) => { status = Some(ended?); break; }
         }
     }
     measurement.probes.stop()?;
-    show.take(&mut ring, &measurement)?;
+    show.take(&mut ring, &mut measurement)?;
     let lost = measurement.probes.maps().events_lost()?;
     drop(ring);
     drop(measurement);
@@ -91,11 +91,11 @@ struct Show {
 
 impl Show {
     fn new(arguments: &TraceArguments, target: &Target, began: u64, output: Output) -> Self {
-        let (vcpus, vms) = Default::default();
+        let (owners, vms) = Default::default();
         Self {
             format: arguments.format,
             filter: printer::filter(&arguments.filter),
-            words: Words { vendor: target.vendor, slots: target.msrs(), began, vcpus, vms },
+            words: Words { vendor: target.vendor, slots: target.msrs(), began, owners, vms },
             output,
             limit: arguments.limit.unwrap_or(u64::MAX),
             shown: 0,
@@ -114,14 +114,14 @@ impl Show {
     }
 
     /// Shows what has come.
-    fn take(&mut self, ring: &mut RingBuf<MapData>, measurement: &Measurement) -> anyhow::Result<()> {
+    fn take(&mut self, ring: &mut RingBuf<MapData>, measurement: &mut Measurement) -> anyhow::Result<()> {
         let mut lines = String::new();
         let mut learnt = false;
         while !self.done()
             && let Some(bytes) = ring.next()
         {
             let Some(event) = read(&bytes) else { continue };
-            if !learnt && self.words.vcpu(trace::whose(&event)).is_none() {
+            if !learnt && event.owner != NOBODY && self.words.whose(&event).is_none() {
                 self.learn(measurement)?;
                 learnt = true;
             }
@@ -137,10 +137,10 @@ impl Show {
     }
 
     /// Looks up vCPUs that were not known yet.
-    fn learn(&mut self, measurement: &Measurement) -> Result<(), Obstacle> {
-        self.words.vcpus.extend(measurement.probes.maps().vcpus()?);
-        for tgid in self.words.vcpus.keys().map(|task| tgid(*task)) {
-            self.words.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
+    fn learn(&mut self, measurement: &mut Measurement) -> Result<(), Obstacle> {
+        self.words.owners = measurement.identities()?;
+        for process in self.words.owners.vcpus.values().map(|vcpu| vcpu.vm.process) {
+            self.words.vms.entry(process).or_insert_with(|| Vm::find(process));
         }
         Ok(())
     }

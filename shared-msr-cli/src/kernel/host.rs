@@ -1,6 +1,6 @@
 //! The host: release, CPUs, KVM's modules.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use serde::Serialize;
 
@@ -83,6 +83,12 @@ pub fn vendor() -> Result<Vendor, Obstacle> {
         ("KVM is not loaded", "load the module for this CPU")
     };
     Err(Obstacle::new(problem, format!("{loads}: modprobe kvm_intel, or modprobe kvm_amd")))
+}
+
+/// Tells one loading of the vendor's module from the next: the number of its folder in sysfs, which is made anew each time. None
+/// while it is not there.
+pub fn loading(vendor: Vendor) -> Option<u64> {
+    fs::metadata(Path::new("/sys/module").join(vendor.module())).ok().map(|folder| folder.ino())
 }
 
 /// The vendor module that is there; where both hardware vendors' are (built into the kernel, both are always listed), the

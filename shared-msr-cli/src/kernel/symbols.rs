@@ -25,6 +25,8 @@ const LIST: &str = "kvm_uret_msrs_list";
 const LIST_LENGTH: &str = "kvm_nr_uret_msrs";
 /// `struct { int nr; u32 msrs[16]; }`: 5.10 to 5.12, and before.
 const GLOBALS: [&str; 2] = ["user_return_msrs_global", "shared_msrs_global"];
+/// virt/kvm/kvm_main.c: the vCPU that is loaded on a CPU, a per-CPU pointer (since 5.6, 7495e22bb165).
+const RUNNING_VCPU: &str = "kvm_running_vcpu";
 /// vmlinux, arch/x86/kernel/setup_percpu.c: where each CPU's copy of a per-CPU variable is.
 const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 /// vmlinux's linker script: bounds of the per-CPU variables.
@@ -154,14 +156,24 @@ impl Symbols {
     /// Where the per-CPU structures are.
     pub fn structures(&self) -> Result<StructureSymbol, Obstacle> {
         let (_, symbol) = self.first(&STRUCTURES).ok_or_else(|| missing_data(STRUCTURES[0]))?;
-        // A module's static per-CPU variable is listed as absolute ('a') with its offset. In vmlinux it lies between
-        // the bounds of the per-CPU section, wherever the linker put that.
-        let bounds = PER_CPU_BOUNDS.map(|name| self.0.get(name).map(|symbol| symbol.address));
-        let in_section = matches!(bounds, [Some(start), Some(end)] if (start..end).contains(&symbol.address));
-        if symbol.kind.eq_ignore_ascii_case(&'a') || (in_section && !symbol.in_module) {
+        if self.is_per_cpu(symbol) {
             return Ok(StructureSymbol::Static(symbol.address));
         }
         Ok(StructureSymbol::Pointer(visible(symbol)?))
+    }
+
+    /// Whether it is a static per-CPU variable. A module's is listed as absolute ('a') with its offset. In vmlinux it lies between
+    /// the bounds of the per-CPU section, wherever the linker put that.
+    fn is_per_cpu(&self, symbol: Symbol) -> bool {
+        let bounds = PER_CPU_BOUNDS.map(|name| self.0.get(name).map(|symbol| symbol.address));
+        let in_section = matches!(bounds, [Some(start), Some(end)] if (start..end).contains(&symbol.address));
+        symbol.kind.eq_ignore_ascii_case(&'a') || (in_section && !symbol.in_module)
+    }
+
+    /// Where each CPU keeps the vCPU that is loaded on it, as the offset in its memory; none where that is not known.
+    pub fn running_vcpu(&self) -> Option<u64> {
+        let (_, symbol) = self.first(&[RUNNING_VCPU])?;
+        Some(symbol.address).filter(|address| *address != 0 && self.is_per_cpu(symbol))
     }
 
     /// Where vmlinux keeps the offset of each CPU's memory.
@@ -177,7 +189,7 @@ fn wanted(name: &str) -> Option<&'static str> {
         .chain(&STRUCTURES)
         .chain(&GLOBALS)
         .chain(&PER_CPU_BOUNDS)
-        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET])
+        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, RUNNING_VCPU])
         .find(|wanted| **wanted == name)
         .copied()
 }
@@ -218,6 +230,7 @@ ffffffffa4a15f20 D __per_cpu_offset
 000000000003a000 A __per_cpu_end
 ffffffffc0612f20 d kvm_uret_msrs_list\t[kvm]
 ffffffffc0613f38 b user_return_msrs\t[kvm]
+0000000000039010 a kvm_running_vcpu\t[kvm]
 ffffffffc0612f00 D kvm_nr_uret_msrs\t[kvm]
 ffffffffc0545e70 T kvm_set_user_return_msr\t[kvm]
 ffffffffc0545f10 t kvm_on_user_return\t[kvm]
@@ -299,6 +312,14 @@ ffffffffc0999999 d user_return_msrs\t[other]
         assert_eq!(symbols(old).set_form(&six), SetForm::Whole, "5.4");
         assert_eq!(symbols(old).set_form(&seven), SetForm::Merged, "5.5 to 5.9, and stable kernels with the change");
         assert_eq!(symbols(new).set_form(&six), SetForm::Merged, "5.10 on a host without TSX_CTRL");
+    }
+
+    #[test]
+    fn the_running_vcpu_is_a_per_cpu_variable_of_the_module() {
+        assert_eq!(symbols(DEBIAN_6_12).running_vcpu(), Some(0x39010));
+        let other = DEBIAN_6_12.replace("0000000000039010 a kvm_running_vcpu", "ffffffffc0639010 d kvm_running_vcpu");
+        assert_eq!(symbols(&other).running_vcpu(), None, "an address is no offset");
+        assert_eq!(symbols("").running_vcpu(), None);
     }
 
     #[test]

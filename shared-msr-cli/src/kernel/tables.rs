@@ -49,13 +49,8 @@ pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>,
         .collect()
 }
 
-/// The address of each CPU's structure, in the order of `cpus`.
-pub fn structure_addresses(
-    memory: &dyn Memory,
-    symbol: StructureSymbol,
-    offsets: u64,
-    cpus: &[u32],
-) -> Result<Vec<u64>, Obstacle> {
+/// Where the structures are, without a CPU's offset.
+pub fn structure_base(memory: &dyn Memory, symbol: StructureSymbol) -> Result<u64, Obstacle> {
     let base = match symbol {
         StructureSymbol::Pointer(address) => read_u64(memory, address)?,
         StructureSymbol::Static(offset) => offset,
@@ -66,11 +61,16 @@ pub fn structure_addresses(
             "load the vendor module: modprobe kvm_intel, or modprobe kvm_amd",
         ));
     }
-    // arch/x86/include/asm/percpu.h: a CPU's copy is at the variable's address plus that CPU's offset.
-    Ok(words(memory, offsets, cpus)?.into_iter().map(|offset| base.wrapping_add(offset)).collect())
+    Ok(base)
 }
 
-/// Elements of an array of words, many with each look: the live view asks for those of all CPUs once a second.
+/// What is added to a per-CPU variable's address to get each CPU's copy of it (arch/x86/include/asm/percpu.h), in the order of
+/// `cpus`.
+pub fn per_cpu_offsets(memory: &dyn Memory, offsets: u64, cpus: &[u32]) -> Result<Vec<u64>, Obstacle> {
+    words(memory, offsets, cpus)
+}
+
+/// Elements of an array of words, many with each look.
 fn words(memory: &dyn Memory, array: u64, positions: &[u32]) -> Result<Vec<u64>, Obstacle> {
     let mut words = Vec::with_capacity(positions.len());
     let (mut start, mut bytes) = (0, Vec::new());
@@ -154,13 +154,14 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_the_base_plus_each_cpu_s_offset() {
+    fn the_base_is_behind_a_pointer_or_static_and_offsets_are_read_together() {
         let (first, second) = (0x10_0000_u64.to_le_bytes(), 0x20_0000_u64.to_le_bytes());
         let both = [first, second].concat();
-        let memory = chunks([(0x100, &0x5000_u64.to_le_bytes()), (0x900, &both), (0x908, &second)]);
-        let pointer = structure_addresses(&memory, StructureSymbol::Pointer(0x100), 0x900, &[0, 1]).unwrap();
-        assert_eq!(pointer, [0x10_5000, 0x20_5000]);
-        let fixed = structure_addresses(&memory, StructureSymbol::Static(0x40), 0x900, &[1]).unwrap();
-        assert_eq!(fixed, [0x20_0040]);
+        let memory = chunks([(0x100, &0x5000_u64.to_le_bytes()), (0x900, &both), (0x908, &second), (0x200, &[0; 8])]);
+        assert_eq!(structure_base(&memory, StructureSymbol::Pointer(0x100)), Ok(0x5000));
+        assert_eq!(structure_base(&memory, StructureSymbol::Static(0x40)), Ok(0x40));
+        assert!(structure_base(&memory, StructureSymbol::Pointer(0x200)).is_err(), "not set up");
+        assert_eq!(per_cpu_offsets(&memory, 0x900, &[0, 1]), Ok(vec![0x10_0000, 0x20_0000]));
+        assert_eq!(per_cpu_offsets(&memory, 0x900, &[1]), Ok(vec![0x20_0000]));
     }
 }

@@ -12,6 +12,8 @@ use super::{
 pub struct VcpuFacts {
     /// Whether the vCPU is known to be the first argument of `trace_kvm_exit` (from 5.16 on).
     pub is_first_argument: bool,
+    /// Offset of `kvm`, the vCPU's VM. The first member in all versions, where BTF does not tell.
+    pub kvm: usize,
     /// Offset of `vcpu_id` (include/linux/kvm_host.h); none where BTF does not tell.
     pub id: Option<usize>,
     /// Offset of `arch.last_vmentry_cpu`, where a vCPU was entered last (1aa561b1a4c0, Linux 5.9); none where BTF does not tell.
@@ -26,9 +28,14 @@ impl VcpuFacts {
 
     fn from_btf(kvm: &Btf) -> Self {
         let position = exit_arguments(kvm).and_then(|arguments| position(&arguments));
-        let id = btf::structure(kvm, &["kvm_vcpu"]).and_then(|vcpu| Some(field(kvm, &vcpu, "vcpu_id")?.0));
+        let member = |name| btf::structure(kvm, &["kvm_vcpu"]).and_then(|vcpu| Some(field(kvm, &vcpu, name)?.0));
         let last_entry_cpu = offset(kvm, "kvm_vcpu", &["arch", "last_vmentry_cpu"]);
-        Self { is_first_argument: position == Some(0), id, last_entry_cpu }
+        Self {
+            is_first_argument: position == Some(0),
+            kvm: member("kvm").unwrap_or_default(),
+            id: member("vcpu_id"),
+            last_entry_cpu,
+        }
     }
 }
 

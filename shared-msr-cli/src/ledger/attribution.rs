@@ -1,6 +1,8 @@
 //! That nothing is attributed twice, or not at all: sums over owners and over causes are the CPUs' own counts.
 
-use shared_msr_common::{MAX_SLOTS, SlotCounters, Tally};
+use std::collections::BTreeMap;
+
+use shared_msr_common::{MAX_SLOTS, SlotCounters, Tally, Task, owner::NOBODY};
 
 use super::{Ledger, cpu::CpuLedger};
 
@@ -66,4 +68,50 @@ pub(super) fn of_reasons(ledger: &Ledger) -> Vec<String> {
         violations.push(format!("{deferred} deferred by reason, but {credited} in all"));
     }
     violations
+}
+
+/// Exits of each thread are those that were counted once more, by the thread that ran alone. Only once counting has stopped.
+pub(super) fn of_threads(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
+    let Some(checked) = &ledger.owners.thread_exits else { return Vec::new() };
+    let mut violations = Vec::new();
+    for cpu in cpus {
+        let (number, state) = (cpu.cpu, &cpu.state);
+        // One can have been on its way when counting began, one when it ended.
+        if state.exits_uncounted > 1 || state.exits_unchecked + (state.exits - state.exits_checked) > 1 {
+            violations.push(format!(
+                "CPU {number}: {} exits that the check saw were not counted, {} that were counted it did not see",
+                state.exits_uncounted,
+                state.exits_unchecked + (state.exits - state.exits_checked),
+            ));
+        }
+    }
+    let mut counted: BTreeMap<Task, u64> = BTreeMap::new();
+    for (key, tally) in &ledger.owners.tallies {
+        if let Some(vcpu) = ledger.owners.vcpus.get(&key.owner) {
+            *counted.entry(vcpu.task).or_default() += tally.exits;
+        }
+    }
+    // Those for whom there was no place are nobody's in the rows, and have a thread here.
+    let all_have_rows = ledger.owners.of(NOBODY).exits == 0;
+    let on_their_way: u64 = cpus.iter().map(|cpu| cpu.state.exits - cpu.state.exits_checked).sum();
+    let mut missing = 0;
+    for (task, exits) in &counted {
+        let found = checked.get(task).copied().unwrap_or(0);
+        missing += exits.saturating_sub(found);
+        if all_have_rows && *exits < found {
+            violations.push(of_thread(*task, *exits, found));
+        }
+    }
+    if missing > on_their_way {
+        let more = |(task, exits): (&Task, &u64)| (*task, *exits, checked.get(task).copied().unwrap_or(0));
+        let more = counted.iter().map(more).filter(|(_, exits, found)| exits > found);
+        violations.extend(more.map(|(task, exits, found)| of_thread(task, exits, found)));
+    }
+    let without = checked.iter().filter(|(task, exits)| all_have_rows && **exits > 0 && !counted.contains_key(task));
+    violations.extend(without.map(|(task, exits)| of_thread(*task, 0, *exits)));
+    violations
+}
+
+fn of_thread(task: Task, exits: u64, found: u64) -> String {
+    format!("exits of thread {} of process {}: {exits} in its rows, but {found} when it ran", task as u32, task >> 32)
 }

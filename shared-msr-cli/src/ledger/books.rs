@@ -3,18 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, ReasonCounters, SlotTally, Tally, TallyKey, Task, Vcpu,
+    BankKey, CauseKey, CauseTally, Owner, ReasonCounters, SlotTally, Tally, TallyKey, Task,
     accounting::Books,
     owner::{COMMAND_BYTES, EVERY_CPU, NOBODY},
 };
 
-use crate::sample::owners::{Owners, Usage, Vm};
+use crate::sample::{
+    owners::{Owners, Usage, Vm},
+    vcpus::Vcpu,
+};
 
 /// Everything that is credited to somebody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnerBooks {
-    /// Threads that run vCPUs.
-    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// Who the owners are.
+    pub vcpus: BTreeMap<Owner, Vcpu>,
+    /// Owners that turned out to be another one.
+    same: BTreeMap<Owner, Owner>,
     /// Their processes, by tgid.
     pub vms: BTreeMap<u32, Vm>,
     /// By owner; nobody's is what cannot be attributed.
@@ -27,6 +32,8 @@ pub struct OwnerBooks {
     pub returns_by_reason: bool,
     /// Exits by reason that found no bank: it is not known whose they are and which slots were dirty.
     pub stray: BTreeMap<u32, ReasonCounters>,
+    /// Exits by thread, as they were counted once more; none where they were not.
+    pub thread_exits: Option<BTreeMap<Task, u64>>,
     /// Whether the rows are by CPU as well.
     pub by_cpu: bool,
     /// How full the map of vCPUs is.
@@ -39,11 +46,12 @@ impl OwnerBooks {
     /// From the rows as they were read.
     pub fn open(owners: &Owners) -> Self {
         let mut books = Self {
-            vcpus: owners.vcpus.clone(),
+            vcpus: owners.identities.vcpus.clone(),
+            same: owners.identities.same.clone(),
             vms: owners.vms.clone(),
-            // Not a clone of the map, so that its nodes are full: rows are large.
-            tallies: owners.tallies.iter().map(|(key, tally)| (*key, *tally)).collect(),
+            tallies: BTreeMap::new(),
             causes: BTreeMap::new(),
+            thread_exits: owners.thread_exits.clone(),
             banks: owners.banks.clone(),
             returns_by_reason: owners.returns_by_reason,
             stray: owners.stray.iter().filter(|(_, bank)| bank.total() != 0).copied().collect(),
@@ -51,6 +59,16 @@ impl OwnerBooks {
             usage: owners.usage,
             cpu: EVERY_CPU,
         };
+        let is_row = |owner| owner == NOBODY || books.vcpus.contains_key(&owner);
+        // At once, so that the map's nodes are full: rows are large.
+        let tallies = owners.tallies.iter().filter(|(key, _)| is_row(key.owner));
+        let tallies: BTreeMap<TallyKey, Tally> = tallies.map(|(key, tally)| (*key, *tally)).collect();
+        let others: Vec<TallyKey> = owners.tallies.keys().filter(|key| !is_row(key.owner)).copied().collect();
+        books.tallies = tallies;
+        for key in others {
+            let row = TallyKey { owner: books.known(key.owner), ..key };
+            books.tallies.entry(row).or_insert(Tally::EMPTY).add(&owners.tallies[&key]);
+        }
         for (key, tally) in &owners.causes {
             let key = CauseKey { owner: books.known(key.owner), ..*key };
             books.causes.entry(key).or_insert(CauseTally::EMPTY).add(tally);
@@ -68,28 +86,42 @@ impl OwnerBooks {
         self.cpu
     }
 
-    /// The owner, or nobody if there is no row for it.
-    pub fn known(&self, owner: Task) -> Task {
+    /// The owner that has the rows of this one, or nobody if there is none.
+    pub fn known(&self, owner: Owner) -> Owner {
+        let owner = self.same.get(&owner).copied().unwrap_or(owner);
         if self.vcpus.contains_key(&owner) { owner } else { NOBODY }
     }
 
+    /// Whether a process has more than one VM, or one of which it is not known which it is.
+    pub fn has_several_vms(&self, process: u32) -> bool {
+        let mut vms = self.vcpus.values().map(|vcpu| vcpu.vm).filter(|vm| vm.process == process);
+        let first = vms.next();
+        vms.any(|vm| Some(vm) != first)
+    }
+
+    /// The process of an owner; none of nobody.
+    pub fn process(&self, owner: Owner) -> Option<u32> {
+        self.vcpus.get(&owner).map(|vcpu| vcpu.vm.process)
+    }
+
     /// The sum of an owner's rows over CPUs.
-    pub fn of(&self, owner: Task) -> Tally {
+    pub fn of(&self, owner: Owner) -> Tally {
         let mut sum = Tally::EMPTY;
-        self.tallies.iter().filter(|(key, _)| key.task == owner).for_each(|(_, tally)| sum.add(tally));
+        self.tallies.iter().filter(|(key, _)| key.owner == owner).for_each(|(_, tally)| sum.add(tally));
         sum
     }
 
     /// What was credited since `before`.
     pub(super) fn since(&self, before: &Self) -> Self {
         let mut books = self.clone();
-        for (key, tally) in &mut books.tallies {
-            if let Some(before) = before.tallies.get(key) {
+        // Whose a row is may have become known since.
+        for (key, before) in &before.tallies {
+            if let Some(tally) = books.tallies.get_mut(&TallyKey { owner: self.known(key.owner), ..*key }) {
                 subtract(tally, before);
             }
         }
-        for (key, tally) in &mut books.causes {
-            if let Some(before) = before.causes.get(key) {
+        for (key, before) in &before.causes {
+            if let Some(tally) = books.causes.get_mut(&CauseKey { owner: self.known(key.owner), ..*key }) {
                 tally.closed -= before.closed;
                 tally.clean -= before.clean;
                 subtract_words(&mut tally.performed, &before.performed);
@@ -106,16 +138,16 @@ impl OwnerBooks {
             }
         }
         // Who did nothing meanwhile is no news.
-        books.tallies.retain(|key, tally| key.task == NOBODY || *tally != Tally::EMPTY);
-        let busy: BTreeSet<Task> = books.tallies.keys().map(|key| key.task).collect();
-        books.vcpus.retain(|task, _| busy.contains(task));
+        books.tallies.retain(|key, tally| key.owner == NOBODY || *tally != Tally::EMPTY);
+        let busy: BTreeSet<Owner> = books.tallies.keys().map(|key| key.owner).collect();
+        books.vcpus.retain(|owner, _| busy.contains(owner));
         books
     }
 }
 
 impl Books for OwnerBooks {
-    fn tally(&mut self, owner: Task) -> Option<&mut Tally> {
-        let key = TallyKey { task: self.known(owner), cpu: self.cpu };
+    fn tally(&mut self, owner: Owner) -> Option<&mut Tally> {
+        let key = TallyKey { owner: self.known(owner), cpu: self.cpu };
         Some(self.tallies.entry(key).or_insert(Tally::EMPTY))
     }
 

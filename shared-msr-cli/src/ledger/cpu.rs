@@ -99,6 +99,7 @@ impl CpuLedger {
             unseen_changes: self.state.unseen_changes,
             unreadable_structures: self.state.unreadable,
             implausible_structures: self.state.implausible,
+            missed_closes: self.state.missed_closes,
             unsettled_exits: self.unsettled_exits,
             torn_samples: u64::from(self.torn),
             uncredited: self.state.uncredited,

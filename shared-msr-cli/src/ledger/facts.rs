@@ -4,16 +4,16 @@
 //! lacks, so that each number is in exactly one row of any table, and each column adds up to the total.
 
 use shared_msr_common::{
-    BankKey, Task,
+    BankKey, Owner,
     cause::CauseKey,
     owner::{EVERY_CPU, NOBODY},
     reasons::{AS_AT_START, has_place, reason_at},
 };
 
 use super::Ledger;
-use crate::sample::owners::command;
+use crate::sample::vcpus::command;
 
-/// The numbers of a row. Those that the hooks in use cannot tell are 0 here; [`Ledger::tells`] says which they are.
+/// The numbers of a row. Those that the hooks in use cannot tell are 0 here; [`Ledger::sight`] says which they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measures {
     /// `kvm_exit` events.
@@ -80,7 +80,7 @@ pub struct Fact {
     /// Position in the list of MSRs.
     pub msr: Option<usize>,
     /// The owner; nobody where it cannot be attributed.
-    pub owner: Task,
+    pub owner: Owner,
     /// The CPU; none where CPUs are not told apart.
     pub cpu: Option<u32>,
     /// Why the exits happened.
@@ -108,7 +108,7 @@ impl Ledger {
         let mut facts = Vec::new();
         let slots = self.msrs.len();
         for (key, tally) in &self.owners.tallies {
-            let about = Fact { owner: key.task, cpu: place(key.cpu), ..Fact::default() };
+            let about = Fact { owner: key.owner, cpu: place(key.cpu), ..Fact::default() };
             let windows = &tally.windows;
             let (closes, clean_closes) = if depth.by_cause { (0, 0) } else { (windows.closed, windows.clean) };
             let exits = if depth.by_reason { 0 } else { tally.exits };
@@ -160,10 +160,10 @@ impl Ledger {
                 ..Fact::default()
             };
             let measures = Measures { exits, exits_to_userspace, ..Measures::default() };
-            facts.push(Fact { measures, ..about(key.task) });
+            facts.push(Fact { measures, ..about(key.owner) });
             let dirty = self.dirty_of(&key).unwrap_or(0);
             for position in (0..self.msrs.len()).filter(|position| dirty >> position & 1 != 0) {
-                let owner = if key.others >> position & 1 != 0 { key.other } else { key.task };
+                let owner = if key.others >> position & 1 != 0 { key.other } else { key.owner };
                 let measures = Measures { deferred: exits, ..Measures::default() };
                 facts.push(Fact { msr: Some(position), measures, ..about(owner) });
             }

@@ -146,6 +146,7 @@ impl Events {
 
 /// What could not be counted. All 0 when nothing was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
 pub struct Lost {
     /// A CPU's structure changed between two events without an event that the programs saw.
     pub unseen_changes: u64,
@@ -157,8 +158,12 @@ pub struct Lost {
     pub unsettled_exits: u64,
     /// CPUs whose counters could be copied only in the middle of an event.
     pub torn_samples: u64,
-    /// 1 when KVM's vendor module was loaded anew while it was measured: what happened around that is not known.
-    pub reloads: u64,
+    /// Returns to the VMM without the close of a window that there must have been: hooks did not fire.
+    pub missed_closes: u64,
+    /// Looks at which hooks that are in use were switched off on the host.
+    pub hooks_off: u64,
+    /// How often KVM's list of MSRs was found to be another one, after its vendor module was loaded anew.
+    pub list_changes: u64,
     /// Exits whose reason could not be read, or was one too many to tell apart.
     pub unread_reasons: u64,
     /// Exits by reason of which it is not known whose they were and which slots were dirty.
@@ -179,7 +184,9 @@ impl Lost {
         self.implausible_structures += other.implausible_structures;
         self.unsettled_exits += other.unsettled_exits;
         self.torn_samples += other.torn_samples;
-        self.reloads += other.reloads;
+        self.missed_closes += other.missed_closes;
+        self.hooks_off += other.hooks_off;
+        self.list_changes += other.list_changes;
         self.unread_reasons += other.unread_reasons;
         self.stray_reasons += other.stray_reasons;
         self.refused_vcpus += other.refused_vcpus;
@@ -190,6 +197,9 @@ impl Lost {
         self.unseen_changes -= before.unseen_changes;
         self.unreadable_structures -= before.unreadable_structures;
         self.implausible_structures -= before.implausible_structures;
+        self.missed_closes -= before.missed_closes;
+        self.hooks_off -= before.hooks_off;
+        self.list_changes -= before.list_changes;
         self.unread_reasons -= before.unread_reasons;
         self.stray_reasons -= before.stray_reasons;
         self.refused_vcpus -= before.refused_vcpus;
@@ -203,14 +213,16 @@ impl Lost {
     }
 
     /// Each counter by its name, for people.
-    pub fn named(&self) -> [(&'static str, u64); 11] {
+    pub fn named(&self) -> [(&'static str, u64); 13] {
         [
             ("unseen changes", self.unseen_changes),
             ("unreadable structures", self.unreadable_structures),
             ("implausible structures", self.implausible_structures),
             ("unsettled exits", self.unsettled_exits),
             ("torn samples", self.torn_samples),
-            ("KVM was loaded anew while measuring", self.reloads),
+            ("closes that were not heard of, because a hook did not fire", self.missed_closes),
+            ("looks at which hooks were switched off on this host", self.hooks_off),
+            ("KVM was loaded anew with another list of MSRs", self.list_changes),
             ("unread exit reasons", self.unread_reasons),
             ("exits by reason without an owner", self.stray_reasons),
             ("times that a vCPU found the map of vCPUs full (see --max-vcpus), so that it is unattributed", self.refused_vcpus),
@@ -267,6 +279,8 @@ pub struct Ledger {
     pub owners: OwnerBooks,
     /// Whether the sums over owners could be held against those over CPUs: not while vCPUs change places too fast.
     pub compared: bool,
+    /// How often KVM's vendor module was loaded anew meanwhile. Nothing is lost by that.
+    pub reloads: u64,
     /// What could not be counted.
     pub lost: Lost,
     /// Invariants that do not hold, each in a sentence; none when the books reconcile.
@@ -303,7 +317,13 @@ impl Ledger {
             cpus: cpus.iter().map(cpu_row).collect(),
             owners,
             compared: snapshot.owners.still,
-            lost: Lost { skipped_runs: snapshot.skipped_runs, reloads: snapshot.moved.into(), ..Lost::default() },
+            reloads: snapshot.reloads,
+            lost: Lost {
+                skipped_runs: snapshot.skipped_runs,
+                hooks_off: snapshot.hooks_off,
+                list_changes: snapshot.list_changes,
+                ..Lost::default()
+            },
             violations,
         };
         let banks = || ledger.owners.banks.iter().flat_map(|banks| banks.values()).chain(ledger.owners.stray.values());
@@ -328,6 +348,8 @@ impl Ledger {
         if snapshot.owners.stopped {
             let violations = attribution::of_reasons(&ledger);
             ledger.violations.extend(violations);
+            let violations = attribution::of_threads(&ledger, &cpus);
+            ledger.violations.extend(violations);
         }
         ledger
     }
@@ -343,6 +365,7 @@ impl Ledger {
             row.events.subtract(&before.events);
             row.counts.subtract(&before.counts);
         }
+        ledger.reloads -= before.reloads;
         ledger.lost.subtract(&before.lost);
         ledger.owners = self.owners.since(&before.owners);
         ledger

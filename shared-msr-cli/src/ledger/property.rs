@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 use shared_msr_common::{
-    CpuState, Task, Vcpu,
+    CpuState, Task,
     accounting::{Shape, Watched},
     owner::NOBODY,
 };
@@ -23,7 +23,11 @@ use crate::{
         tables::Slot,
     },
     probe::probes::Sight,
-    sample::{CpuSample, Snapshot, owners::Owners},
+    sample::{
+        CpuSample, Snapshot,
+        owners::Owners,
+        vcpus::{Identities, Vcpu, VcpuId, VmId},
+    },
 };
 
 const SLOTS: usize = 3;
@@ -95,14 +99,15 @@ impl Hooks {
         match (heard, self) {
             (Heard::Exits(exits, task), _) => {
                 if exits > 0 && state.exit_owner != task {
-                    state.own_exits(books, shape.slots, self.watched(), task);
+                    state.own_exits(books, task, task);
+                    state.own_unset_slots(books, shape.slots, self.watched());
                 }
                 state.exits += exits;
             }
             (Heard::Setter { slot, value, task }, Self::Functions | Self::SetterAndUnregister) => {
                 place(state, &kvm.structure());
                 state.observe(shape, 0);
-                state.own_slot(books, slot as u64, task);
+                state.own_slot(books, slot as u64, task, task);
                 state.set(shape, slot as u64, value, u64::MAX, || NOW);
             }
             (Heard::Closer(task), Self::Functions) => {
@@ -130,7 +135,7 @@ impl Hooks {
                 }
                 state.observe(shape, NOW);
                 if !state.shows_a_restore(shape, slot as u64) && kvm.values[slot].curr != value {
-                    state.own_slot(books, slot as u64, task);
+                    state.own_slot(books, slot as u64, task, task);
                 }
                 state.write(shape, slot as u64, value, failed, || NOW);
             }
@@ -268,8 +273,10 @@ fn known(task: Task) -> Task {
 }
 
 fn owners() -> Owners {
-    let vcpus = TASKS[..2].iter().map(|task| (*task, Vcpu::default())).collect();
-    Owners { vcpus, still: true, ..Owners::default() }
+    let vcpu =
+        |task: &Task| Vcpu { task: *task, vm: VmId::default(), id: VcpuId::Unknown, ended: false, command: Default::default() };
+    let vcpus = TASKS[..2].iter().map(|task| (*task, vcpu(task))).collect();
+    Owners { identities: Identities { vcpus, ..Identities::default() }, still: true, ..Owners::default() }
 }
 
 fn settle(state: CpuState, books: &OwnerBooks, kvm: &Kvm, hooks: Hooks) -> Ledger {
@@ -284,7 +291,9 @@ fn settle(state: CpuState, books: &OwnerBooks, kvm: &Kvm, hooks: Hooks) -> Ledge
         sight,
         checked: true,
         timed: false,
-        moved: false,
+        reloads: 0,
+        list_changes: 0,
+        hooks_off: 0,
     };
     Ledger::settle(&snapshot, &list)
 }

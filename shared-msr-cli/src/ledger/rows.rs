@@ -1,28 +1,34 @@
 //! Rows by vCPU, VM, cause and exit reason.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use shared_msr_common::{
     Tally,
     cause::{DROP, FOREIGN, UNKNOWN},
-    owner::{NOBODY, UNKNOWN_ID},
+    owner::{NOBODY, Owner},
 };
 
 use super::{
     Ledger,
     facts::{Cause, Depth, Fact, Measures, Payer, Reason},
 };
-use crate::sample::owners::{command, tgid, tid};
+use crate::sample::{
+    owners::tid,
+    vcpus::{Vcpu, VcpuId, VmId},
+};
 
-/// One vCPU, told by its thread.
+/// One vCPU, as one thread runs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VcpuRow {
-    /// The VM, by its process.
-    pub vm: u32,
+    /// The VM.
+    pub vm: VmId,
+    /// KVM's number of it.
+    pub vcpu: VcpuId,
     /// The thread.
     pub tid: u32,
-    /// KVM's number of it; none where no exit was seen, or where it cannot be read.
-    pub vcpu: Option<u64>,
     /// The thread's name.
     pub command: String,
     /// Whether the thread has ended.
@@ -34,13 +40,13 @@ pub struct VcpuRow {
 /// One VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VmRow {
-    /// Its process.
-    pub vm: u32,
+    /// Its process, and which of its VMs.
+    pub vm: VmId,
     /// Its name, by the VMM's command line.
     pub name: Option<String>,
     /// The process' own name.
     pub command: Option<String>,
-    /// How many threads of it ran vCPUs.
+    /// How many vCPUs of it made exits.
     pub vcpus: u64,
     /// What these are credited with.
     pub tally: Tally,
@@ -71,31 +77,38 @@ pub struct ReasonRow {
 }
 
 impl Ledger {
-    /// All threads that ran a vCPU, or set MSRs of one.
+    /// All vCPUs, each with a thread that ran it, or set MSRs of it.
     pub fn vcpus(&self) -> Vec<VcpuRow> {
-        let row = |(task, vcpu): (&u64, &shared_msr_common::Vcpu)| VcpuRow {
-            vm: tgid(*task),
-            tid: tid(*task),
-            vcpu: (vcpu.id != UNKNOWN_ID).then_some(vcpu.id),
-            command: command(&vcpu.command),
-            ended: vcpu.exited != 0,
-            tally: self.owners.of(*task),
+        let row = |(owner, vcpu): (&Owner, &Vcpu)| VcpuRow {
+            vm: vcpu.vm,
+            vcpu: vcpu.id,
+            tid: tid(vcpu.task),
+            command: vcpu.command(),
+            ended: vcpu.ended,
+            tally: self.owners.of(*owner),
         };
-        self.owners.vcpus.iter().map(row).collect()
+        let mut rows: Vec<VcpuRow> = self.owners.vcpus.iter().map(row).collect();
+        rows.sort_by_key(|row| (row.vm, row.vcpu, row.tid));
+        rows
     }
 
     /// All VMs.
     pub fn vms(&self) -> Vec<VmRow> {
-        let mut vms: BTreeMap<u32, VmRow> = BTreeMap::new();
+        let mut vms: BTreeMap<VmId, (VmRow, BTreeSet<(VcpuId, u32)>)> = BTreeMap::new();
         for vcpu in self.vcpus() {
-            let row = vms.entry(vcpu.vm).or_insert_with(|| {
-                let known = self.owners.vms.get(&vcpu.vm).cloned().unwrap_or_default();
-                VmRow { vm: vcpu.vm, name: known.name, command: known.command, vcpus: 0, tally: Tally::EMPTY }
+            let (row, ran) = vms.entry(vcpu.vm).or_insert_with(|| {
+                let known = self.owners.vms.get(&vcpu.vm.process).cloned().unwrap_or_default();
+                let row = VmRow { vm: vcpu.vm, name: known.name, command: known.command, vcpus: 0, tally: Tally::EMPTY };
+                (row, BTreeSet::new())
             });
-            row.vcpus += 1;
+            if vcpu.tally.exits > 0 {
+                // A vCPU whose number is not known is told by its thread.
+                let thread = if vcpu.vcpu.number().is_some() { 0 } else { vcpu.tid };
+                ran.insert((vcpu.vcpu, thread));
+            }
             row.tally.add(&vcpu.tally);
         }
-        vms.into_values().collect()
+        vms.into_values().map(|(row, ran)| VmRow { vcpus: ran.len() as u64, ..row }).collect()
     }
 
     /// What is nobody's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, ReasonCounters, SlotTally, Tally, TallyKey, Task, Vcpu, accounting::Watched,
+    BankKey, CauseKey, CauseTally, Owner, ReasonCounters, SlotTally, Tally, TallyKey, Task, accounting::Watched,
     owner::COMMAND_BYTES, reasons::RareReason,
 };
 
@@ -14,7 +14,10 @@ use super::{Counts, CpuRow, Events, Ledger, Lost, MsrRow, books::OwnerBooks};
 use crate::{
     kernel::tables::Slot,
     probe::probes::Sight,
-    sample::owners::{Owners, Usage, Vm, command},
+    sample::{
+        owners::{Owners, Usage, Vm},
+        vcpus::{Identities, Vcpu, VcpuId, VmId, command},
+    },
 };
 
 /// The numbers of an array that are not 0, with their places.
@@ -31,7 +34,7 @@ pub struct Saved {
     totals: Counts,
     msrs: Vec<(Slot, Counts, Option<bool>)>,
     cpus: Vec<(u32, Events, Counts, Option<u64>)>,
-    vcpus: Vec<(Task, u64, u64, String)>,
+    vcpus: Vec<SavedVcpu>,
     vms: Vec<(u32, Option<String>, Option<String>)>,
     tallies: Vec<SavedTally>,
     causes: Vec<([u64; 5], u64, u64, Sparse, String)>,
@@ -42,8 +45,20 @@ pub struct Saved {
     by_cpu: bool,
     usage: [u64; 3],
     compared: bool,
+    #[serde(default)]
+    reloads: u64,
     lost: Lost,
     violations: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct SavedVcpu {
+    owner: Owner,
+    task: Task,
+    vm: VmId,
+    id: VcpuId,
+    ended: bool,
+    command: String,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -56,7 +71,7 @@ enum SavedSight {
 /// Each number by its name, so that a change of the tally itself does not make another number of it.
 #[derive(Debug, Deserialize, Serialize)]
 struct SavedTally {
-    task: Task,
+    owner: Owner,
     cpu: u64,
     exits: u64,
     userspace_exits: u64,
@@ -87,7 +102,7 @@ impl From<&Ledger> for Saved {
     fn from(ledger: &Ledger) -> Self {
         let owners = &ledger.owners;
         let bank =
-            |(key, bank): (&BankKey, &ReasonCounters)| ([key.task, key.other, key.cpu, key.dirty, key.others], reasons(bank));
+            |(key, bank): (&BankKey, &ReasonCounters)| ([key.owner, key.other, key.cpu, key.dirty, key.others], reasons(bank));
         Self {
             duration_ns: u64::try_from(ledger.duration.as_nanos()).unwrap_or(u64::MAX),
             sight: match ledger.sight {
@@ -101,7 +116,7 @@ impl From<&Ledger> for Saved {
             totals: ledger.totals,
             msrs: ledger.msrs.iter().map(|row| (row.slot.clone(), row.counts, row.loaded)).collect(),
             cpus: ledger.cpus.iter().map(|row| (row.cpu, row.events, row.counts, row.dirty_at_start)).collect(),
-            vcpus: owners.vcpus.iter().map(|(task, vcpu)| (*task, vcpu.id, vcpu.exited, command(&vcpu.command))).collect(),
+            vcpus: owners.vcpus.iter().map(vcpu).collect(),
             vms: owners.vms.iter().map(|(vm, known)| (*vm, known.name.clone(), known.command.clone())).collect(),
             tallies: owners.tallies.iter().map(tally).collect(),
             causes: owners.causes.iter().map(cause).collect(),
@@ -111,6 +126,7 @@ impl From<&Ledger> for Saved {
             by_cpu: owners.by_cpu,
             usage: [owners.usage.used, owners.usage.most, owners.usage.given_back],
             compared: ledger.compared,
+            reloads: ledger.reloads,
             lost: ledger.lost,
             violations: ledger.violations.clone(),
         }
@@ -119,21 +135,18 @@ impl From<&Ledger> for Saved {
 
 impl From<Saved> for Ledger {
     fn from(saved: Saved) -> Self {
-        let bank = |([task, other, cpu, dirty, others], bank): ([u64; 5], SavedReasons)| {
-            (BankKey { task, other, cpu, dirty, others }, counters(&bank))
+        let bank = |([owner, other, cpu, dirty, others], bank): ([u64; 5], SavedReasons)| {
+            (BankKey { owner, other, cpu, dirty, others }, counters(&bank))
         };
         let [used, most, given_back] = saved.usage;
         let owners = Owners {
-            vcpus: saved
-                .vcpus
-                .into_iter()
-                .map(|(task, id, exited, name)| (task, Vcpu { id, exited, command: bytes(&name) }))
-                .collect(),
+            identities: Identities { vcpus: saved.vcpus.iter().map(vcpu_back).collect(), ..Identities::default() },
             vms: saved.vms.into_iter().map(|(vm, name, command)| (vm, Vm { name, command })).collect(),
             tallies: saved.tallies.iter().map(tally_back).collect(),
             causes: saved.causes.into_iter().map(cause_back).collect(),
             banks: saved.banks.map(|banks| banks.into_iter().map(bank).collect()),
             returns_by_reason: saved.returns_by_reason,
+            thread_exits: None,
             stray: saved.stray.into_iter().map(|(cpu, bank)| (cpu, counters(&bank))).collect(),
             by_cpu: saved.by_cpu,
             usage: Usage { used, most, given_back },
@@ -160,6 +173,7 @@ impl From<Saved> for Ledger {
                 .collect(),
             owners: OwnerBooks::open(&owners),
             compared: saved.compared,
+            reloads: saved.reloads,
             lost: saved.lost,
             violations: saved.violations,
         }
@@ -178,12 +192,22 @@ fn fill(words: &mut [u64], sparse: &Sparse) {
     }
 }
 
+fn vcpu((owner, vcpu): (&Owner, &Vcpu)) -> SavedVcpu {
+    let Vcpu { task, vm, id, ended, .. } = *vcpu;
+    SavedVcpu { owner: *owner, task, vm, id, ended, command: vcpu.command() }
+}
+
+fn vcpu_back(saved: &SavedVcpu) -> (Owner, Vcpu) {
+    let SavedVcpu { owner, task, vm, id, ended, .. } = *saved;
+    (owner, Vcpu { task, vm, id, ended, command: bytes(&saved.command) })
+}
+
 fn tally((key, tally): (&TallyKey, &Tally)) -> SavedTally {
     let windows = &tally.windows;
     let numbers = |slot: &SlotTally| [slot.written, slot.skipped, slot.failed, slot.deferred, slot.performed];
     let slots = tally.slots.iter().map(numbers).enumerate().filter(|(_, numbers)| *numbers != [0; 5]);
     SavedTally {
-        task: key.task,
+        owner: key.owner,
         cpu: key.cpu,
         exits: tally.exits,
         userspace_exits: tally.userspace_exits,
@@ -215,7 +239,7 @@ fn tally_back(saved: &SavedTally) -> (TallyKey, Tally) {
     fill(&mut windows.age, &saved.age);
     fill(&mut windows.restore_cost, &saved.restore_cost);
     (windows.restore_ns, windows.restores_timed) = (saved.restore_ns, saved.restores_timed);
-    (TallyKey { task: saved.task, cpu: saved.cpu }, tally)
+    (TallyKey { owner: saved.owner, cpu: saved.cpu }, tally)
 }
 
 fn cause((key, tally): (&CauseKey, &CauseTally)) -> ([u64; 5], u64, u64, Sparse, String) {

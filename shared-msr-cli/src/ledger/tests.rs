@@ -28,7 +28,9 @@ fn settle_as(sample: CpuSample, sight: Sight, checked: bool) -> Ledger {
         sight,
         checked,
         timed: false,
-        moved: false,
+        reloads: 0,
+        list_changes: 0,
+        hooks_off: 0,
     };
     Ledger::settle(&snapshot, &list())
 }
@@ -210,7 +212,9 @@ fn reasons_are_held_against_exits_only_once_counting_has_stopped() {
         sight: Sight::Split(Watched::Calls),
         checked: false,
         timed: false,
-        moved: false,
+        reloads: 0,
+        list_changes: 0,
+        hooks_off: 0,
     };
     assert_eq!(Ledger::settle(&snapshot(true), &list()).violations, ["2 exits by reason, but 3 in all"]);
     assert!(Ledger::settle(&snapshot(false), &list()).reconciled());
@@ -229,7 +233,9 @@ fn rows_that_do_not_add_up_to_the_cpus_counts_are_a_violation() {
         sight: Sight::Split(Watched::Calls),
         checked: false,
         timed: false,
-        moved: false,
+        reloads: 0,
+        list_changes: 0,
+        hooks_off: 0,
     };
     let found = Ledger::settle(&sample(true), &list()).violations;
     assert_eq!(found, ["exits: 1 over all owners, but 3 over all CPUs"]);

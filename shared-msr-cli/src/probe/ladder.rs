@@ -29,6 +29,12 @@ pub enum ProbeChoice {
 /// kernel/exit.c: every thread of the host.
 const THREAD_END: &str = "sched_process_exit";
 
+/// fs/exec.c: every program of the host.
+const EXEC: &str = "sched_process_exec";
+
+/// arch/x86/kvm: KVM sets the time of each vCPU that it makes.
+const VCPU_MADE: &str = "kvm_write_tsc_offset";
+
 /// What the choice of hooks depends on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
@@ -62,10 +68,16 @@ pub enum Event {
     Restored,
     /// Ends of threads.
     ThreadEnd,
+    /// Threads that execute another program.
+    Exec,
+    /// vCPUs that are made.
+    VcpuMade,
     /// WRMSRs.
     Write,
     /// WRMSRs, to check the others.
     Check,
+    /// VM-exits, to check the others.
+    CheckExit,
 }
 
 impl Event {
@@ -80,8 +92,11 @@ impl Event {
             Self::Drop => "drop",
             Self::Restored => "restored",
             Self::ThreadEnd => "thread end",
+            Self::Exec => "exec",
+            Self::VcpuMade => "vCPU made",
             Self::Write => "write",
             Self::Check => "check",
+            Self::CheckExit => "check of exits",
         }
     }
 }
@@ -157,6 +172,8 @@ pub(super) fn hooks(event: Event, choice: ProbeChoice, known: Known) -> Vec<Hook
             Hook::Kprobe { program: "shared_msr_drop", function: dropper },
         ],
         Event::ThreadEnd => vec![raw("shared_msr_thread_end", THREAD_END)],
+        Event::Exec => vec![raw("shared_msr_exec", EXEC)],
+        Event::VcpuMade => vec![raw("shared_msr_vcpu_made", VCPU_MADE)],
         Event::Exit => vec![
             raw(if vcpu_is_first { "shared_msr_exit" } else { "shared_msr_exit_any" }, "kvm_exit"),
             Hook::Classic { program: "shared_msr_exit_classic", category: "kvm", tracepoint: "kvm_exit" },
@@ -171,6 +188,7 @@ pub(super) fn hooks(event: Event, choice: ProbeChoice, known: Known) -> Vec<Hook
         ],
         Event::Write => vec![raw("shared_msr_write", "write_msr")],
         Event::Check => vec![raw("shared_msr_check", "write_msr")],
+        Event::CheckExit => vec![raw("shared_msr_check_exit", "kvm_exit")],
     };
     all.into_iter().filter(|hook| fits(*hook, choice)).collect()
 }

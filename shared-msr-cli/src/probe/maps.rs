@@ -7,7 +7,7 @@ use aya::{
     maps::{Array, Map, MapData, MapError, PerCpuArray, PerCpuValues, Queue, RingBuf},
 };
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, STOPPED, Tally, TallyKey, Task, Vcpu,
+    BankKey, CauseKey, CauseTally, CpuState, Owner, ReasonCounters, STOPPED, Tally, TallyKey, Task, Thread, Vcpu, VcpuKey,
     owner::{EVERY_CPU, NOBODY},
 };
 
@@ -24,7 +24,10 @@ const ANY: u64 = 0;
 pub struct Maps {
     state: PerCpuArray<MapData, CpuState>,
     epoch: Array<MapData, u64>,
-    vcpus: Table<Task, Vcpu>,
+    base: Array<MapData, u64>,
+    vcpus: Table<VcpuKey, Vcpu>,
+    threads: Table<Task, Thread>,
+    thread_exits: Table<Task, u64>,
     tallies: Table<TallyKey, Tally>,
     causes: Table<CauseKey, CauseTally>,
     other_payers: Table<CauseKey, CauseTally>,
@@ -38,8 +41,10 @@ pub struct Maps {
 /// What is in the maps of owners.
 #[derive(Clone, Debug, Default)]
 pub struct Rows {
-    /// Threads that run vCPUs.
-    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// Owners.
+    pub vcpus: BTreeMap<VcpuKey, Vcpu>,
+    /// Their threads.
+    pub threads: BTreeMap<Task, Thread>,
     /// By owner.
     pub tallies: BTreeMap<TallyKey, Tally>,
     /// By cause.
@@ -54,7 +59,10 @@ impl Maps {
         let mut maps = Self {
             state: take(bpf, "CPU_STATE")?,
             epoch: take(bpf, ".bss.epoch")?,
+            base: take(bpf, ".bss.base")?,
             vcpus: Table::take(bpf, "VCPUS")?,
+            threads: Table::take(bpf, "THREADS")?,
+            thread_exits: Table::take(bpf, "THREAD_EXITS")?,
             tallies: Table::take(bpf, "TALLIES")?,
             causes: Table::take(bpf, "CAUSES")?,
             other_payers: Table::take(bpf, "OTHER_PAYERS")?,
@@ -67,7 +75,7 @@ impl Maps {
         maps.run(false)?;
         let nobodys: Vec<u64> = if by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
         for cpu in nobodys {
-            let key = TallyKey { task: NOBODY, cpu };
+            let key = TallyKey { owner: NOBODY, cpu };
             maps.tallies.insert(key, Tally::EMPTY).map_err(|error| refused("to make nobody's row", &error))?;
         }
         for bank in sizes.reasons - sizes.banks..sizes.reasons {
@@ -76,8 +84,9 @@ impl Maps {
         Ok(maps)
     }
 
-    /// Gives every CPU this state.
-    pub(super) fn publish(&mut self, states: Vec<CpuState>) -> Result<(), Obstacle> {
+    /// Gives every CPU this state, and tells all where the structures are, without a CPU's offset.
+    pub(super) fn publish(&mut self, states: Vec<CpuState>, base: u64) -> Result<(), Obstacle> {
+        self.base.set(0, base, 0).map_err(|error| refused("to say where KVM's structures are", &error))?;
         let states = PerCpuValues::try_from(states).map_err(|error| object::refused("to address every possible CPU", &error))?;
         self.state.set(0, states, 0).map_err(|error| refused("to write the counters", &error))
     }
@@ -92,18 +101,35 @@ impl Maps {
         self.state.get(&0, 0).map_err(|error| refused("to read the counters", &error))
     }
 
-    /// Threads that run vCPUs.
-    pub fn vcpus(&self) -> Result<BTreeMap<Task, Vcpu>, Obstacle> {
+    /// Where the structures are by now, without a CPU's offset; 0 where that is not known.
+    pub fn base(&self) -> Result<u64, Obstacle> {
+        self.base.get(&0, 0).map_err(|error| refused("to read where KVM's structures are", &error))
+    }
+
+    /// Owners.
+    pub fn vcpus(&self) -> Result<BTreeMap<VcpuKey, Vcpu>, Obstacle> {
         self.vcpus.all()
     }
 
-    /// All rows, each at a moment of its own.
+    /// Their threads.
+    pub fn threads(&self) -> Result<BTreeMap<Task, Thread>, Obstacle> {
+        self.threads.all()
+    }
+
+    /// Exits by thread, as they were counted once more.
+    pub fn thread_exits(&self) -> Result<BTreeMap<Task, u64>, Obstacle> {
+        self.thread_exits.all()
+    }
+
+    /// All rows, each at a moment of its own; owners last, so that there is none of whom nothing is known.
     pub fn rows(&self) -> Result<Rows, Obstacle> {
+        let tallies = self.tallies.all()?;
         let mut causes = self.causes.all()?;
         for (key, tally) in self.other_payers.all()? {
             causes.entry(key).or_insert(CauseTally::EMPTY).add(&tally);
         }
-        Ok(Rows { vcpus: self.vcpus.all()?, tallies: self.tallies.all()?, causes, banks: self.banks.all()? })
+        let banks = self.banks.all()?;
+        Ok(Rows { tallies, causes, banks, vcpus: self.vcpus.all()?, threads: self.threads.all()? })
     }
 
     /// One bank.
@@ -111,21 +137,27 @@ impl Maps {
         self.reasons.get(&bank, 0).map_err(|error| refused("to read exits by reason", &error))
     }
 
-    /// Takes out what belongs to a thread that has ended, and to no CPU any more.
-    pub fn forget(&mut self, task: Task, rows: &Rows) -> Result<(), Obstacle> {
-        for key in rows.tallies.keys().filter(|key| key.task == task) {
+    /// Takes out what belongs to an owner whose thread has ended, and to no CPU any more.
+    pub fn forget(&mut self, key: &VcpuKey, owner: Owner, rows: &Rows) -> Result<(), Obstacle> {
+        for key in rows.tallies.keys().filter(|key| key.owner == owner) {
             self.tallies.remove(key)?;
         }
-        for key in rows.causes.keys().filter(|key| key.owner == task) {
+        for key in rows.causes.keys().filter(|key| key.owner == owner) {
             self.causes.remove(key)?;
             self.other_payers.remove(key)?;
         }
-        for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
+        for (key, bank) in rows.banks.iter().filter(|(key, _)| key.owner == owner) {
             self.banks.remove(key)?;
             self.reasons.set(*bank, ReasonCounters::EMPTY, 0).map_err(|error| refused("to empty a bank", &error))?;
             self.free_banks.push(*bank, ANY).map_err(|error| refused("to give a bank back", &error))?;
         }
-        self.vcpus.remove(&task)
+        self.vcpus.remove(key)
+    }
+
+    /// Takes out a thread that has ended, with none of its owners left.
+    pub fn forget_thread(&mut self, task: Task) -> Result<(), Obstacle> {
+        self.threads.remove(&task)?;
+        self.thread_exits.remove(&task)
     }
 
     /// Events that found no room, over all CPUs.

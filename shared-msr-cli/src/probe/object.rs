@@ -32,6 +32,10 @@ pub(super) struct Globals {
     pub(super) record: Record,
     /// What is known of vCPUs.
     pub(super) vcpu: VcpuFacts,
+    /// Address of the pointer to the per-CPU structures; 0 where there is none.
+    pub(super) structures_pointer: u64,
+    /// Where each CPU keeps the vCPU that is loaded on it; 0 where that is not known.
+    pub(super) running_vcpu: u64,
     /// Whether sets and closes are told from WRMSRs alone.
     pub(super) watches_writes: bool,
     /// Whether owners are told apart by CPU as well.
@@ -51,8 +55,10 @@ pub(super) struct Globals {
 /// How many entries the maps have whose size is not fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sizes {
-    /// Threads that run vCPUs.
+    /// Owners, and their threads.
     pub(super) vcpus: u32,
+    /// Threads whose exits are counted once more.
+    pub(super) thread_exits: u32,
     /// Rows of owners.
     pub(super) tallies: u32,
     /// Rows of causes.
@@ -69,7 +75,8 @@ pub(super) struct Sizes {
 
 impl Sizes {
     /// The smallest ones.
-    pub(super) const NONE: Self = Self { vcpus: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 4096 };
+    pub(super) const NONE: Self =
+        Self { vcpus: 1, thread_exits: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 4096 };
 }
 
 impl Globals {
@@ -83,6 +90,8 @@ impl Globals {
             reason: None,
             record: Record { reason: exit_reason::IN_RECORD, vcpu_id: None },
             vcpu: VcpuFacts::default(),
+            structures_pointer: 0,
+            running_vcpu: 0,
             watches_writes: false,
             by_cpu: false,
             by_reason: false,
@@ -121,6 +130,9 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .override_global("REASON_SECOND", &second, true)
         .override_global("REASON_IN_RECORD", &(globals.record.reason as u64), true)
         .override_global("VCPU_ID_IN_RECORD", &(globals.record.vcpu_id.unwrap_or(0) as u64), true)
+        .override_global("STRUCTURES_POINTER", &globals.structures_pointer, true)
+        .override_global("RUNNING_VCPU", &globals.running_vcpu, true)
+        .override_global("VCPU_KVM_OFFSET", &(globals.vcpu.kvm as u64), true)
         .override_global("VCPU_ID_OFFSET", &(globals.vcpu.id.unwrap_or(0) as u64), true)
         .override_global("LAST_ENTRY_CPU_OFFSET", &(globals.vcpu.last_entry_cpu.unwrap_or(0) as u64), true)
         .override_global("WATCHES_WRITES", &u64::from(globals.watches_writes), true)
@@ -129,6 +141,8 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .override_global("TIMING", &u64::from(globals.timing), true)
         .override_global("TRACING", &u64::from(globals.tracing), true)
         .map_max_entries("VCPUS", globals.sizes.vcpus)
+        .map_max_entries("THREADS", globals.sizes.vcpus)
+        .map_max_entries("THREAD_EXITS", globals.sizes.thread_exits)
         .map_max_entries("TALLIES", globals.sizes.tallies)
         .map_max_entries("CAUSES", globals.sizes.causes)
         .map_max_entries("OTHER_PAYERS", globals.sizes.other_payers)

@@ -54,6 +54,40 @@ pub struct Hooks {
     pub restored: Option<String>,
     /// Ends of threads.
     pub thread_end: String,
+    /// Threads that execute another program.
+    pub exec: String,
+    /// vCPUs that are made; none where that is not seen, so that one that KVM puts where another one was can be taken for that.
+    pub vcpu_made: Option<String>,
+    /// Exits, to check the others.
+    pub check_exit: Option<String>,
+}
+
+impl Hooks {
+    /// All of them, each with what it observes.
+    pub fn named(&self) -> [(&'static str, Option<&str>); 11] {
+        [
+            ("set", self.set.as_deref()),
+            ("close", self.close.as_deref()),
+            ("exit", Some(&self.exit)),
+            ("userspace exit", Some(&self.userspace_exit)),
+            ("thread end", Some(&self.thread_end)),
+            ("exec", Some(&self.exec)),
+            ("vCPU made", self.vcpu_made.as_deref()),
+            ("drop", self.drop.as_deref()),
+            ("restored", self.restored.as_deref()),
+            ("check", self.check.as_deref()),
+            ("check of exits", self.check_exit.as_deref()),
+        ]
+    }
+
+    /// Whether a switch of the host with which hooks on functions are turned off while they stay attached is off, of a kind that is in
+    /// use; as far as the switches can be read.
+    pub fn are_switched_off(&self) -> bool {
+        let uses = |kind: &str| self.named().iter().any(|(_, hook)| hook.is_some_and(|hook| hook.starts_with(kind)));
+        let kprobes = uses("kprobe:") || uses("kretprobe:");
+        let ftrace = uses("fentry:") || uses("fexit:");
+        (kprobes && kprobes::check().is_err()) || (ftrace && kprobes::check_ftrace().is_err())
+    }
 }
 
 /// What the programs tell.
@@ -82,7 +116,7 @@ pub struct Options {
     pub timing: bool,
     /// Send each event to user space.
     pub tracing: bool,
-    /// How many threads that run vCPUs can be told apart at once.
+    /// How many vCPUs, each with a thread that runs it, can be told apart at once.
     pub max_vcpus: u32,
 }
 
@@ -113,6 +147,8 @@ impl Options {
         let banks = if self.by_reason { self.max_vcpus.saturating_mul(3).max(64) } else { 1 };
         Sizes {
             vcpus: self.max_vcpus,
+            // Also those for which there is no place among the vCPUs.
+            thread_exits: if self.verify { self.max_vcpus.saturating_mul(2).max(1024) } else { 1 },
             tallies: self.max_vcpus.saturating_mul(places).saturating_add(nobodys),
             causes: self.max_vcpus.saturating_mul(4).max(1024).saturating_mul(places),
             // An owner's windows have a handful of causes, payers apart.
@@ -196,6 +232,8 @@ impl Probes {
             }
         };
         let thread_end = loaded.need(Event::ThreadEnd, target, &mut refused)?;
+        let exec = loaded.need(Event::Exec, target, &mut refused)?;
+        let vcpu_made = loaded.climb(Event::VcpuMade, options.choice, target, &mut refused);
         let userspace_exit = loaded.need(Event::UserspaceExit, target, &mut refused)?;
         let exit = if options.by_reason { Event::ExitReason } else { Event::Exit };
         let exit = loaded.need(exit, target, &mut refused)?;
@@ -205,10 +243,11 @@ impl Probes {
         } else {
             None
         };
+        let check_exit = if options.verify { Some(loaded.need(Event::CheckExit, target, &mut refused)?) } else { None };
         let kernel_log = if options.kernel_log { Some(KernelLog::open(&mut loaded.bpf)?) } else { None };
         let started = Instant::now();
         loaded.maps.run(true)?;
-        let hooks = Hooks { set, close, exit, userspace_exit, check, drop, restored, thread_end };
+        let hooks = Hooks { set, close, exit, userspace_exit, check, drop, restored, thread_end, exec, vcpu_made, check_exit };
         // The classic tracepoint does not say which vCPU it is.
         let returns_by_reason = options.by_reason && loaded.last_entry_known && hooks.exit.starts_with("raw_");
         Ok(Self { loaded, hooks, sight, returns_by_reason, refused, started, kernel_log, options })
@@ -282,6 +321,8 @@ impl Loaded {
             reason: path.clone().unwrap_or(None),
             record: Record::here(),
             vcpu: VcpuFacts::find(&target.btf),
+            structures_pointer: target.tables.as_ref().map_or(0, |tables| tables.pointer()),
+            running_vcpu: target.tables.as_ref().ok().and_then(|tables| tables.running_vcpu).unwrap_or(0),
             watches_writes: watched == Watched::Writes,
             by_cpu: options.by_cpu,
             by_reason: options.by_reason,
@@ -298,9 +339,9 @@ impl Loaded {
         let mut bpf = object::load(&globals)?;
         let fentry = fentry::Programs::relocate(&bpf);
         let mut maps = Maps::take(&mut bpf, sizes, cpus, options.by_cpu)?;
-        let address = |position: usize| target.tables.as_ref().map_or(0, |tables| tables.structures[position]);
-        let state = |position| CpuState { structure_address: address(position), ..CpuState::EMPTY };
-        maps.publish((0..cpus.len()).map(state).collect())?;
+        let offset = |position: usize| target.tables.as_ref().map_or(0, |tables| tables.per_cpu_offsets[position]);
+        let state = |position| CpuState { per_cpu_offset: offset(position), ..CpuState::EMPTY };
+        maps.publish((0..cpus.len()).map(state).collect(), target.tables.as_ref().map_or(0, |tables| tables.base))?;
         let vcpu_is_first = globals.vcpu.is_first_argument;
         let dropper = target.dropper.clone().unwrap_or_default();
         let known = Known { dropper, vcpu_is_first, timing: options.timing, ..Known::default() };

@@ -116,23 +116,26 @@ impl Survey {
         let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let addresses =
             self.keep("variables", Weight::Limit, addresses(), |_| "the list of MSRs and the per-CPU structures".to_owned());
-        let (list, symbol, offsets) = addresses?;
+        let (list_symbols, symbol, offsets) = addresses?;
         let peek =
             self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
-        let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list), |list| describe_list(list))?;
+        let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list_symbols), |list| describe_list(list))?;
         let layout = KnownLayout::find(btf);
         let closer = symbols.closer().map_or(0, |closer| closer.address);
-        let structures = tables::structure_addresses(&peek, symbol, offsets, &host.possible_cpus);
-        let checked = structures.and_then(|structures| {
+        let base = tables::structure_base(&peek, symbol);
+        let offsets = tables::per_cpu_offsets(&peek, offsets, &host.possible_cpus);
+        let checked = base.and_then(|base| offsets.map(|offsets| (base, offsets))).and_then(|(base, offsets)| {
+            let structures: Vec<u64> = offsets.iter().map(|offset| base.wrapping_add(*offset)).collect();
             for (cpu, address) in host.possible_cpus.iter().zip(&structures) {
                 check_structure(&peek, *address, layout.layout, list.len(), closer)
                     .map_err(|why| implausible(*cpu, &why, &layout))?;
             }
-            Ok(structures)
+            Ok((base, offsets, structures))
         });
-        let structures = self.keep("layout", Weight::Limit, checked, |_| describe_layout(&layout))?;
+        let (base, per_cpu_offsets, structures) = self.keep("layout", Weight::Limit, checked, |_| describe_layout(&layout))?;
         let form = symbols.set_form(&list);
-        Ok(Tables { list, form, layout, structures, symbol, offsets, peek })
+        let running_vcpu = symbols.running_vcpu();
+        Ok(Tables { list, form, layout, structures, base, per_cpu_offsets, symbol, list_symbols, running_vcpu, peek })
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         layout::KnownLayout,
         msr,
         structure::Structure,
-        symbols::{StructureSymbol, Symbol},
+        symbols::{ListSymbols, StructureSymbol, Symbol},
         tables::{self, Slot},
     },
     obstacle::Obstacle,
@@ -44,10 +44,16 @@ pub struct Tables {
     pub layout: KnownLayout,
     /// Where the structures are, in the order of `host.possible_cpus`.
     pub structures: Vec<u64>,
+    /// The same without a CPU's offset.
+    pub(super) base: u64,
+    /// What each CPU adds to it.
+    pub(super) per_cpu_offsets: Vec<u64>,
     /// By what they were found.
     pub(super) symbol: StructureSymbol,
-    /// Where vmlinux keeps the offset of each CPU's memory.
-    pub(super) offsets: u64,
+    /// Where the list is.
+    pub(super) list_symbols: ListSymbols,
+    /// Where each CPU keeps the vCPU that is loaded on it; none where that is not known.
+    pub(super) running_vcpu: Option<u64>,
     /// Reads kernel memory.
     pub(super) peek: Peek,
 }
@@ -71,10 +77,17 @@ impl Target {
 }
 
 impl Tables {
-    /// Whether the structures are elsewhere by now. They are, up to 6.18, when the vendor module was loaded anew.
-    pub fn have_moved(&self, host: &Host) -> bool {
-        let now = tables::structure_addresses(&self.peek, self.symbol, self.offsets, &host.possible_cpus);
-        now.as_ref() != Ok(&self.structures)
+    /// Whether KVM's list is the one that was found at the start. A vendor module that is loaded anew makes it anew.
+    pub fn list_stands(&self) -> bool {
+        tables::read_list(&self.peek, self.list_symbols).as_ref() == Ok(&self.list)
+    }
+
+    /// Address of the pointer to the structures; 0 where they are static.
+    pub(super) const fn pointer(&self) -> u64 {
+        match self.symbol {
+            StructureSymbol::Pointer(address) => address,
+            StructureSymbol::Static(_) => 0,
+        }
     }
 
     /// The structure at `address`.

@@ -3,10 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use serde_json::{Map, Value, json};
-use shared_msr_common::{
-    accounting::Watched,
-    owner::{NOBODY, UNKNOWN_ID},
-};
+use shared_msr_common::accounting::Watched;
 
 use super::{Report, labels, number};
 use crate::{
@@ -16,7 +13,7 @@ use crate::{
         facts::{Depth, Fact, Measures},
     },
     probe::probes::Sight,
-    sample::owners::{tgid, tid},
+    sample::owners::tid,
 };
 
 /// What rows are of.
@@ -298,6 +295,7 @@ fn cell(by: By, fact: &Fact, report: &Report<'_>) -> (SortKey, Cell) {
     let ledger = report.ledger;
     let text = |text: String, value: Value, key: SortKey| (key, Cell { text, value });
     let nothing = || text("-".to_owned(), Value::Null, SortKey::Nothing);
+    let vcpu = ledger.owners.vcpus.get(&fact.owner);
     let unattributed = || text("unattributed".to_owned(), json!("unattributed"), SortKey::Nothing);
     match by {
         By::Total => nothing(),
@@ -306,24 +304,26 @@ fn cell(by: By, fact: &Fact, report: &Report<'_>) -> (SortKey, Cell) {
             .and_then(|msr| ledger.msrs.get(msr))
             .map_or_else(nothing, |row| text(row.slot.name.clone(), json!(row.slot.name), SortKey::Number(row.slot.slot as u64))),
         By::Cpu => fact.cpu.map_or_else(nothing, |cpu| text(cpu.to_string(), json!(cpu), SortKey::Number(cpu.into()))),
-        By::Vm if fact.owner == NOBODY => unattributed(),
-        By::Vm => {
-            let vm = tgid(fact.owner);
-            let label = labels::vm_cell(vm, ledger.owners.vms.get(&vm));
-            text(label, json!(vm), SortKey::Number(vm.into()))
-        }
-        By::Vcpu if fact.owner == NOBODY => unattributed(),
-        By::Vcpu => {
-            let tid = tid(fact.owner);
-            let id = ledger.owners.vcpus.get(&fact.owner).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID);
-            let vm = tgid(fact.owner);
-            let number = id.map_or_else(|| "?".to_owned(), |id| id.to_string());
-            let label = format!("{number} (thread {tid})");
-            // The VM stands in a cell of its own, or else before it.
-            let apart = report.choice.by.contains(&By::Vm);
-            let label = if apart { label } else { format!("{}: {label}", labels::vm_cell(vm, ledger.owners.vms.get(&vm))) };
-            text(label, json!({"vm": vm, "vcpu": id, "tid": tid}), SortKey::Number(fact.owner))
-        }
+        By::Vm => match vcpu {
+            None => unattributed(),
+            Some(vcpu) => {
+                let (process, number) = (vcpu.vm.process, vcpu.vm.number);
+                let order = SortKey::Number(u64::from(process) << 32 | u64::from(number.unwrap_or(u32::MAX)));
+                text(labels::vm_cell(vcpu.vm, ledger), json!({"vm": process, "vm_number": number}), order)
+            }
+        },
+        By::Vcpu => match vcpu {
+            None => unattributed(),
+            Some(vcpu) => {
+                let (process, number, tid) = (vcpu.vm.process, vcpu.vm.number, tid(vcpu.task));
+                let label = format!("{} (thread {tid})", vcpu.id.label());
+                // The VM stands in a cell of its own, or else before it.
+                let apart = report.choice.by.contains(&By::Vm);
+                let label = if apart { label } else { format!("{}: {label}", labels::vm_cell(vcpu.vm, ledger)) };
+                let value = json!({"vm": process, "vm_number": number, "vcpu": vcpu.id.value(), "tid": tid});
+                text(label, value, SortKey::Number(vcpu.task))
+            }
+        },
         By::Reason => match fact.reason {
             None => nothing(),
             Some(reason) => {
@@ -367,7 +367,11 @@ pub fn json(report: &Report<'_>) -> Option<Vec<Value>> {
 pub fn object(rows: &Rows, row: &Row, ledger: &Ledger) -> Value {
     let mut object = Map::new();
     for (by, cell) in rows.by.iter().zip(&row.cells) {
-        object.insert(by.name().to_owned(), cell.value.clone());
+        match (by, &cell.value) {
+            // Its process and its number, side by side as in `vms`.
+            (By::Vm, Value::Object(vm)) => object.extend(vm.clone()),
+            (_, value) => drop(object.insert(by.name().to_owned(), value.clone())),
+        }
     }
     object.extend(numbers(rows, &row.measures, ledger));
     Value::Object(object)

@@ -1,6 +1,6 @@
 //! Which rows are wanted. Filters never change what is counted: what they keep out is summed in a line of its own.
 
-use shared_msr_common::owner::{NOBODY, UNKNOWN_ID};
+use shared_msr_common::owner::NOBODY;
 
 use crate::{
     kernel::tables::Slot,
@@ -9,7 +9,7 @@ use crate::{
         facts::Fact,
         rows::{VcpuRow, VmRow},
     },
-    sample::owners::{Vm, tgid},
+    sample::{owners::Vm, vcpus::VcpuId},
 };
 
 /// What is wanted; an empty list takes everything.
@@ -58,18 +58,18 @@ impl Filter {
 
     /// Whether a VM's row is wanted.
     pub fn takes_vm(&self, row: &VmRow) -> bool {
-        self.takes_process(row.vm, Some(&Vm { name: row.name.clone(), command: None }))
+        self.takes_process(row.vm.process, Some(&Vm { name: row.name.clone(), command: None }))
     }
 
     /// Whether a vCPU's number is wanted; one that is not known never is, if any is asked for.
-    pub fn takes_id(&self, id: Option<u64>) -> bool {
+    pub fn takes_id(&self, id: VcpuId) -> bool {
         let wanted = |id| self.vcpus.iter().any(|wish| u64::from(*wish) == id);
-        self.vcpus.is_empty() || id.is_some_and(wanted)
+        self.vcpus.is_empty() || id.number().is_some_and(wanted)
     }
 
     /// Whether a vCPU's row is wanted.
     pub fn takes_vcpu(&self, row: &VcpuRow, ledger: &Ledger) -> bool {
-        self.takes_id(row.vcpu) && self.takes_process(row.vm, ledger.owners.vms.get(&row.vm))
+        self.takes_id(row.vcpu) && self.takes_process(row.vm.process, ledger.owners.vms.get(&row.vm.process))
     }
 
     /// Whether a CPU is wanted.
@@ -85,11 +85,12 @@ impl Filter {
     /// Whether a fact is wanted. What has no MSR is of all of them.
     pub fn takes(&self, fact: &Fact, ledger: &Ledger) -> bool {
         let owner = fact.owner;
-        let id = ledger.owners.vcpus.get(&owner).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID);
+        let vcpu = ledger.owners.vcpus.get(&owner);
+        let (id, process) = vcpu.map_or((VcpuId::Unknown, 0), |vcpu| (vcpu.id, vcpu.vm.process));
         let nobodys = owner == NOBODY && !(self.vms.is_empty() && self.vcpus.is_empty());
         !nobodys
             && self.takes_id(id)
-            && self.takes_process(tgid(owner), ledger.owners.vms.get(&tgid(owner)))
+            && self.takes_process(process, ledger.owners.vms.get(&process))
             && fact.cpu.is_none_or(|cpu| self.takes_cpu(cpu))
             && fact.msr.is_none_or(|msr| ledger.msrs.get(msr).is_none_or(|row| self.takes_msr(&row.slot)))
     }

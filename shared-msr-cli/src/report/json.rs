@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Version of the shape below. It grows when a key changes its meaning or goes away, not when one is added.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -26,6 +26,8 @@ struct Document<'a> {
     /// Nanoseconds from when counting began.
     at_ns: u64,
     lost: Lost,
+    /// Times that the vendor module was loaded anew.
+    reloads: u64,
     verified: bool,
     reconciled: bool,
     /// Sentences: the invariants that do not hold.
@@ -121,6 +123,7 @@ pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
         duration_ns: u64::try_from(ledger.duration.as_nanos()).unwrap_or(u64::MAX),
         at_ns: u64::try_from(report.at.as_nanos()).unwrap_or(u64::MAX),
         lost: ledger.lost,
+        reloads: ledger.reloads,
         verified: ledger.verified(),
         reconciled: ledger.reconciled(),
         violations: &ledger.violations,

@@ -4,8 +4,11 @@ use shared_msr_common::cause;
 
 use crate::{
     kernel::{exit_names, host::Vendor, kvm_exit},
-    ledger::facts::{Cause, Payer, Reason},
-    sample::owners::Vm,
+    ledger::{
+        Ledger,
+        facts::{Cause, Payer, Reason},
+    },
+    sample::{owners::Vm, vcpus::VmId},
 };
 
 /// What kind of cause it is: one of the words of the documentation.
@@ -56,8 +59,22 @@ pub(crate) fn payer_cell(payer: &Payer) -> String {
     }
 }
 
-/// A VM: always its process, and its name where it has one.
-pub(crate) fn vm_cell(tgid: u32, vm: Option<&Vm>) -> String {
+/// A process that runs VMs: always its number, and its name where it has one.
+pub(crate) fn process_cell(tgid: u32, vm: Option<&Vm>) -> String {
     let name = vm.and_then(|vm| vm.name.as_ref().or(vm.command.as_ref()));
     name.map_or_else(|| tgid.to_string(), |name| format!("{tgid} {name}"))
+}
+
+/// A VM: its process, and which of its VMs where it has several.
+pub(crate) fn vm_cell(vm: VmId, ledger: &Ledger) -> String {
+    process_cell(vm.process, ledger.owners.vms.get(&vm.process)) + &vm_number(vm, ledger.owners.has_several_vms(vm.process))
+}
+
+/// Which VM of its process it is, if that has several.
+pub(crate) fn vm_number(vm: VmId, several: bool) -> String {
+    match (several, vm.number) {
+        (false, _) => String::new(),
+        (true, Some(number)) => format!(" VM {number}"),
+        (true, None) => " VM ?".to_owned(),
+    }
 }

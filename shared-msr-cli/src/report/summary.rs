@@ -89,11 +89,12 @@ fn owners(report: &Report<'_>) -> String {
     let ledger = report.ledger;
     let usage = ledger.owners.usage;
     let vms = ledger.vms();
+    let ran = vms.iter().filter(|vm| vm.vcpus > 0);
     let compared = if ledger.compared { "" } else { "; not held against the CPUs, because vCPUs changed places too fast" };
     format!(
         "{} of {}; map of vCPUs: {} of {} places used, {} given back{compared}\n",
-        counted(ledger.owners.vcpus.len() as u64, "vCPU"),
-        counted(vms.len() as u64, "VM"),
+        counted(ran.clone().map(|vm| vm.vcpus).sum(), "vCPU"),
+        counted(ran.count() as u64, "VM"),
         grouped(usage.used),
         grouped(usage.most),
         grouped(usage.given_back),
@@ -139,27 +140,19 @@ pub(super) fn observed(report: &Report<'_>) -> String {
         (false, _) => "NOT RECONCILED",
     };
     let lost = if ledger.lost.is_nothing() { "nothing lost" } else { "with losses" };
-    let mut seen = Vec::new();
-    let named = [
-        ("set", &hooks.set),
-        ("close", &hooks.close),
-        ("restored", &hooks.restored),
-        ("drop", &hooks.drop),
-        ("check", &hooks.check),
-    ];
-    for (event, hook) in named {
-        seen.extend(hook.as_ref().map(|hook| format!("{event} {hook}")));
-    }
+    let seen: Vec<String> = hooks.named().iter().filter_map(|(event, hook)| hook.map(|hook| format!("{event} {hook}"))).collect();
+    let reloads = match ledger.reloads {
+        0 => String::new(),
+        times => format!("{} was loaded anew meanwhile ({})\n", report.vendor.module(), counted(times, "time")),
+    };
     format!(
         "{}, {} to the VMM; {windows}\n\
-         Linux {} on {} ({}); {}, exit {}, userspace exit {}; {lost}, {check}\n",
+         Linux {} on {} ({}); {}; {lost}, {check}\n{reloads}",
         counted(events.exits, "exit"),
         counted(events.userspace_exits, "return"),
         report.host.kernel,
         counted(report.host.online_cpus.len() as u64, "CPU"),
         report.vendor.module(),
         seen.join(", "),
-        hooks.exit,
-        hooks.userspace_exit,
     )
 }

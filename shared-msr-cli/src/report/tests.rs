@@ -4,10 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, ReasonCounters, SlotTally, Tally, TallyKey, Vcpu,
+    BankKey, CauseKey, CauseTally, ReasonCounters, SlotTally, Tally, TallyKey,
     accounting::Watched,
     cause::{FOREIGN, USERSPACE_EXIT},
-    owner::{EVERY_CPU, NOBODY, UNKNOWN_ID},
+    owner::{EVERY_CPU, NOBODY, Task},
 };
 
 use super::{
@@ -30,7 +30,10 @@ use crate::{
         ladder::{Event, Refused},
         probes::{Hooks, Sight},
     },
-    sample::owners::{Owners, Vm},
+    sample::{
+        owners::{Owners, Vm},
+        vcpus::{Identities, Vcpu, VcpuId, VmId},
+    },
 };
 
 fn plain(report: &Report<'_>) -> String {
@@ -49,6 +52,7 @@ fn ledger(counts: Counts, events: Events) -> Ledger {
         cpus: vec![CpuRow { cpu: 1, events, counts, dirty_at_start: Some(0) }],
         owners: books(),
         compared: true,
+        reloads: 0,
         lost: Lost { skipped_runs: Some(0), ..Lost::default() },
         violations: Vec::new(),
     }
@@ -58,7 +62,10 @@ fn ledger(counts: Counts, events: Events) -> Ledger {
 fn books() -> OwnerBooks {
     const WEB: u64 = 77 << 32 | 78;
     const NAMELESS: u64 = 90 << 32 | 91;
-    let vcpu = |id| Vcpu { id, exited: 0, command: *b"CPU 0/KVM\0\0\0\0\0\0\0" };
+    let vcpu = |task: Task, id| {
+        let vm = VmId { process: (task >> 32) as u32, number: Some(1) };
+        (task, Vcpu { task, vm, id, ended: false, command: *b"CPU 0/KVM\0\0\0\0\0\0\0" })
+    };
     let mut tally = Tally { exits: 2263, userspace_exits: 250, ..Tally::EMPTY };
     tally.slots[0] = SlotTally { written: 250, skipped: 3, failed: 0, deferred: 2263, performed: 250 };
     tally.windows.opened = 250;
@@ -68,7 +75,7 @@ fn books() -> OwnerBooks {
     let mut other = Tally::EMPTY;
     other.slots[0] = SlotTally { written: 1, skipped: 0, failed: 0, deferred: 0, performed: 1 };
     (other.windows.opened, other.windows.closed) = (1, 1);
-    let key = |task| TallyKey { task, cpu: EVERY_CPU };
+    let key = |owner| TallyKey { owner, cpu: EVERY_CPU };
     let mut performed = [0; 16];
     performed[0] = 250;
     let returned = CauseTally { closed: 250, clean: 0, performed, command: *b"CPU 0/KVM\0\0\0\0\0\0\0" };
@@ -79,9 +86,12 @@ fn books() -> OwnerBooks {
     reasons.common[0x72] = 2000;
     reasons.common[0x78] = 200;
     reasons.unread = 63;
-    let bank = BankKey { task: WEB, other: NOBODY, cpu: EVERY_CPU, dirty: 1, others: 0 };
+    let bank = BankKey { owner: WEB, other: NOBODY, cpu: EVERY_CPU, dirty: 1, others: 0 };
     OwnerBooks::open(&Owners {
-        vcpus: [(WEB, vcpu(0)), (NAMELESS, vcpu(UNKNOWN_ID))].into(),
+        identities: Identities {
+            vcpus: [vcpu(WEB, VcpuId::Number(0)), vcpu(NAMELESS, VcpuId::Unknown)].into(),
+            ..Identities::default()
+        },
         vms: [(77, Vm { name: Some("web,1".to_owned()), command: Some("qemu".to_owned()) })].into(),
         tallies: [(key(WEB), tally), (key(NAMELESS), other), (key(NOBODY), Tally::EMPTY)].into(),
         causes: [(cause(WEB, 77, USERSPACE_EXIT, 2), returned), (cause(NAMELESS, 500, FOREIGN, 0), paid)].into(),
@@ -120,6 +130,9 @@ fn with_choice<T>(ledger: &Ledger, by: &[By], filter: &Filter, show: impl FnOnce
         drop: Some(name("a:d")),
         restored: None,
         thread_end: name("b:t"),
+        exec: name("b:x"),
+        vcpu_made: Some(name("b:v")),
+        check_exit: None,
     };
     let refused = [Refused { event: Event::Set, hook: name("z:s"), why: Obstacle::new("no", "use another") }];
     show(&Report {
@@ -259,7 +272,7 @@ fn a_table_in_markdown_has_bars_and_the_same_numbers() {
 fn an_interval_has_what_happened_since_the_one_before() {
     let (before, mut after) = (busy(), busy());
     after.events.exits += 7;
-    let key = TallyKey { task: 77 << 32 | 78, cpu: EVERY_CPU };
+    let key = TallyKey { owner: 77 << 32 | 78, cpu: EVERY_CPU };
     after.owners.tallies.get_mut(&key).unwrap().exits += 7;
     let since = after.since(&before);
     assert_eq!((since.events.exits, since.totals.performed, since.vms().len()), (7, Some(0), 1));

@@ -2,6 +2,7 @@
 
 pub mod measurement;
 pub mod owners;
+pub mod vcpus;
 
 use std::{thread, time::Duration};
 
@@ -49,8 +50,12 @@ pub struct Snapshot {
     pub checked: bool,
     /// Whether closes were timed.
     pub timed: bool,
-    /// Whether KVM's structures are no longer where they were when counting began: the vendor module was loaded anew.
-    pub moved: bool,
+    /// How often the vendor module was seen to have been loaded anew.
+    pub reloads: u64,
+    /// How often KVM's list was not the one of the beginning any more, so that slots are other MSRs.
+    pub list_changes: u64,
+    /// At how many looks hooks that are in use were switched off.
+    pub hooks_off: u64,
 }
 
 /// How often a CPU's state and structure are read before a contradiction is believed.
@@ -64,10 +69,11 @@ fn take_cpus(probes: &Probes, target: &Target) -> Result<Vec<CpuSample>, Obstacl
     let mut samples: Vec<Option<CpuSample>> = vec![None; target.host.possible_cpus.len()];
     for attempt in 1..=ATTEMPTS {
         let before = probes.read()?;
+        // The programs know better than the survey where they are, if KVM was loaded anew in the meantime.
+        let base = probes.maps().base()?;
         let mut structures = Vec::with_capacity(samples.len());
         for (position, sample) in samples.iter().enumerate() {
-            // The programs know better than the survey where it is, if KVM was loaded anew in the meantime.
-            let address = before[position].structure_address;
+            let address = base.wrapping_add(before[position].per_cpu_offset);
             let tables = target.tables.as_ref().ok().filter(|_| sample.is_none());
             structures.push(tables.and_then(|tables| tables.read_structure(address).ok()));
         }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared_msr_common::{
-    BankKey, CauseKey, CauseTally, CpuState, ReasonCounters, Tally, TallyKey, Task, Vcpu,
-    owner::{COMMAND_BYTES, NOBODY},
+    BankKey, CauseKey, CauseTally, CpuState, Owner, ReasonCounters, Tally, TallyKey, Task, VcpuKey, owner::NOBODY,
 };
 
+use super::vcpus::{Identities, Registry};
 use crate::{
     kernel::vmm,
     obstacle::Obstacle,
@@ -32,20 +32,20 @@ impl Vm {
 /// How full the map of vCPUs is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Threads in the map.
+    /// vCPUs in the map, each with a thread that ran it.
     pub used: u64,
     /// How many it can hold.
     pub most: u64,
-    /// Threads whose space was given back, because they have ended.
+    /// Those whose space was given back, because their threads have ended.
     pub given_back: u64,
 }
 
 /// All rows.
 #[derive(Clone, Debug, Default)]
 pub struct Owners {
-    /// Threads that run vCPUs.
-    pub vcpus: BTreeMap<Task, Vcpu>,
-    /// Their processes, by tgid.
+    /// Who the owners are.
+    pub identities: Identities,
+    /// Processes that run VMs, by tgid.
     pub vms: BTreeMap<u32, Vm>,
     /// By owner.
     pub tallies: BTreeMap<TallyKey, Tally>,
@@ -57,13 +57,15 @@ pub struct Owners {
     pub returns_by_reason: bool,
     /// Exits by reason of each possible CPU that found no bank.
     pub stray: Vec<(u32, ReasonCounters)>,
+    /// Exits by thread, as they were counted once more; none where they were not.
+    pub thread_exits: Option<BTreeMap<Task, u64>>,
     /// Whether rows are by CPU as well.
     pub by_cpu: bool,
     /// How full the map is.
     pub usage: Usage,
     /// Whether nothing was credited while the rows were read: only then can they be held against the CPUs' own counters.
     pub still: bool,
-    /// Whether counting had stopped: only then can exits by reason, which move with every exit, be held against exits.
+    /// Whether counting had stopped: only then can what moves with every exit, exits by reason and by thread, be held against exits.
     pub stopped: bool,
 }
 
@@ -77,16 +79,11 @@ pub const fn tid(task: Task) -> u32 {
     task as u32
 }
 
-/// A thread's name as the kernel keeps it.
-pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
-    let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    vmm::printable(&String::from_utf8_lossy(name)).unwrap_or_default()
-}
-
 /// What vCPUs left behind that are gone from the maps, and what is known of processes.
 #[derive(Debug, Default)]
 pub(super) struct Archive {
     gone: Owners,
+    registry: Registry,
     vms: BTreeMap<u32, Vm>,
     given_back: u64,
 }
@@ -94,67 +91,90 @@ pub(super) struct Archive {
 impl Archive {
     /// Gives back the space of threads that have ended and whose values no CPU has any more.
     pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
-        let vcpus = probes.maps().vcpus()?;
+        let (vcpus, threads) = (probes.maps().vcpus()?, probes.maps().threads()?);
         self.name(vcpus.keys());
-        let mut ended: BTreeSet<Task> = vcpus.iter().filter(|(_, vcpu)| vcpu.exited != 0).map(|(task, _)| *task).collect();
-        if ended.is_empty() {
-            return Ok(());
+        let is_over = |key: &VcpuKey| {
+            threads.get(&key.task).is_none_or(|thread| thread.ended != 0 || thread.incarnation != key.incarnation)
+        };
+        let mut ended: BTreeMap<Owner, VcpuKey> =
+            vcpus.iter().filter(|(key, _)| is_over(key)).map(|(key, vcpu)| (vcpu.owner, *key)).collect();
+        if !ended.is_empty() {
+            // A thread that has ended can become nobody's owner any more. So after this, the rows of those that no CPU refers to
+            // stand still.
+            for owner in probes.read()?.iter().flat_map(owners_of) {
+                ended.remove(&owner);
+            }
+            let rows = probes.maps().rows()?;
+            for key in rows.banks.keys() {
+                ended.remove(&key.other);
+            }
+            self.registry.learn(&rows.vcpus, &rows.threads);
+            for (owner, key) in &ended {
+                self.keep(*owner, &rows, probes)?;
+                probes.maps_mut().forget(key, *owner, &rows)?;
+                self.given_back += 1;
+            }
         }
-        // A thread that has ended can become nobody's owner any more. So after this, the rows of those that no CPU refers to
-        // stand still.
-        for owner in probes.read()?.iter().flat_map(owners_of) {
-            ended.remove(&owner);
-        }
-        let rows = probes.maps().rows()?;
-        for key in rows.banks.keys() {
-            ended.remove(&key.other);
-        }
-        for task in ended {
-            self.keep(task, &rows, probes)?;
-            probes.maps_mut().forget(task, &rows)?;
-            self.given_back += 1;
+        let left: BTreeSet<Task> =
+            vcpus.iter().filter(|(_, vcpu)| !ended.contains_key(&vcpu.owner)).map(|(key, _)| key.task).collect();
+        for task in threads.iter().filter(|(task, thread)| thread.ended != 0 && !left.contains(*task)).map(|(task, _)| *task) {
+            self.keep_thread(task, probes)?;
         }
         Ok(())
     }
 
-    fn keep(&mut self, task: Task, rows: &Rows, probes: &Probes) -> Result<(), Obstacle> {
+    fn keep(&mut self, owner: Owner, rows: &Rows, probes: &Probes) -> Result<(), Obstacle> {
         let gone = &mut self.gone;
-        gone.vcpus.extend(rows.vcpus.get(&task).map(|vcpu| (task, *vcpu)));
-        for (key, tally) in rows.tallies.iter().filter(|(key, _)| key.task == task) {
+        for (key, tally) in rows.tallies.iter().filter(|(key, _)| key.owner == owner) {
             gone.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
-        for (key, tally) in rows.causes.iter().filter(|(key, _)| key.owner == task) {
+        for (key, tally) in rows.causes.iter().filter(|(key, _)| key.owner == owner) {
             gone.causes.entry(*key).or_insert(CauseTally::EMPTY).add(tally);
         }
-        for (key, bank) in rows.banks.iter().filter(|(key, _)| key.task == task) {
+        for (key, bank) in rows.banks.iter().filter(|(key, _)| key.owner == owner) {
             let banks = gone.banks.get_or_insert_default();
             banks.entry(*key).or_insert(ReasonCounters::EMPTY).add(&probes.maps().bank(*bank)?);
         }
         Ok(())
     }
 
+    /// Keeps a thread's exits, as they were counted once more, and gives its place back.
+    fn keep_thread(&mut self, task: Task, probes: &mut Probes) -> Result<(), Obstacle> {
+        let exits = probes.maps().thread_exits()?.get(&task).copied().unwrap_or(0);
+        *self.gone.thread_exits.get_or_insert_default().entry(task).or_default() += exits;
+        probes.maps_mut().forget_thread(task)
+    }
+
     /// Looks up the names of processes that were not known yet, while they are there.
-    fn name<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>) {
-        for tgid in tasks.map(|task| tgid(*task)) {
+    fn name<'a>(&mut self, keys: impl Iterator<Item = &'a VcpuKey>) {
+        for tgid in keys.map(|key| tgid(key.task)) {
             self.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
         }
+    }
+
+    /// Who the owners are that were met so far.
+    pub(super) fn identities(&mut self, probes: &Probes) -> Result<Identities, Obstacle> {
+        self.registry.learn(&probes.maps().vcpus()?, &probes.maps().threads()?);
+        Ok(self.registry.identities())
     }
 
     /// All rows as they stand, with what is gone.
     pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
         let rows = probes.maps().rows()?;
         self.name(rows.vcpus.keys());
+        self.registry.learn(&rows.vcpus, &rows.threads);
         let gone = self.gone.clone();
         let mut owners = Owners {
+            identities: self.registry.identities(),
             vms: self.vms.clone(),
             by_cpu: probes.options.by_cpu,
             // By far the most of them; those that are gone are added to them below.
             tallies: rows.tallies,
+            thread_exits: None,
             ..gone
         };
         owners.usage =
             Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
-        owners.vcpus.extend(rows.vcpus);
         for (key, tally) in &self.gone.tallies {
             owners.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }
@@ -171,12 +191,19 @@ impl Archive {
                 owners.stray.push((*cpu, probes.maps().bank(*cpu)?));
             }
         }
+        if probes.hooks.check_exit.is_some() {
+            let mut exits = probes.maps().thread_exits()?;
+            for (task, gone) in self.gone.thread_exits.iter().flatten() {
+                *exits.entry(*task).or_default() += gone;
+            }
+            owners.thread_exits = Some(exits);
+        }
         Ok(owners)
     }
 }
 
 /// Whom a CPU still has to credit.
-fn owners_of(state: &CpuState) -> Vec<Task> {
+fn owners_of(state: &CpuState) -> Vec<Owner> {
     let mut owners = vec![state.exit_owner, state.window_owner, state.cause.owner];
     owners.extend(state.slot_owners);
     owners.retain(|owner| *owner != NOBODY);

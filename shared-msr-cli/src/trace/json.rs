@@ -3,23 +3,27 @@
 use serde_json::{Map, Value, json};
 use shared_msr_common::event::{self, Event};
 
-use super::{Words, cause, reason, whose};
+use super::{Words, cause, reason};
 use crate::{
     report::{json::SCHEMA, labels},
-    sample::owners::{command, tgid, tid},
+    sample::{
+        owners::{tgid, tid},
+        vcpus::command,
+    },
 };
 
 /// One line.
 pub fn line(event: &Event, words: &Words) -> String {
-    let owner = whose(event);
+    let vcpu = words.whose(event);
     let mut object = Map::new();
     let mut put = |key: &str, value: Value| drop(object.insert(key.to_owned(), value));
     put("schema", json!(SCHEMA));
     put("time_ns", json!(event.time.saturating_sub(words.began)));
     put("cpu", json!(event.cpu));
-    put("vm", json!(tgid(owner)));
-    put("vcpu", json!(words.vcpu(owner)));
-    put("tid", json!(tid(owner)));
+    put("vm", json!(vcpu.map(|vcpu| vcpu.vm.process)));
+    put("vm_number", json!(vcpu.and_then(|vcpu| vcpu.vm.number)));
+    put("vcpu", vcpu.map_or(Value::Null, |vcpu| vcpu.id.value()));
+    put("tid", json!(vcpu.map(|vcpu| tid(vcpu.task))));
     put("event", json!(name(event.kind)));
     match event.kind {
         event::SET_WRITTEN | event::SET_SKIPPED | event::SET_FAILED | event::RESTORE => {

@@ -6,17 +6,19 @@ pub mod text;
 use std::collections::BTreeMap;
 
 use shared_msr_common::{
-    Task, Vcpu,
+    Owner,
     cause::CauseKey,
     event::{self, Event},
-    owner::{NOBODY, UNKNOWN_ID},
 };
 
 use crate::{
     kernel::{host::Vendor, tables::Slot},
     ledger::facts::Cause,
     report::{filter::Filter, labels},
-    sample::owners::{Vm, tgid},
+    sample::{
+        owners::Vm,
+        vcpus::{Identities, Vcpu, VcpuId},
+    },
 };
 
 /// What has to be known to put an event into words.
@@ -28,8 +30,8 @@ pub struct Words {
     pub slots: Vec<Slot>,
     /// When counting began, in nanoseconds of the monotonic clock.
     pub began: u64,
-    /// Threads that run vCPUs.
-    pub vcpus: BTreeMap<Task, Vcpu>,
+    /// Who the owners are.
+    pub owners: Identities,
     /// Their processes.
     pub vms: BTreeMap<u32, Vm>,
 }
@@ -41,9 +43,10 @@ impl Words {
         slot_of.map_or_else(|| format!("slot {slot}"), |slot| slot.name.clone())
     }
 
-    /// KVM's number of the vCPU that a thread runs; none where it is not known yet.
-    pub fn vcpu(&self, task: Task) -> Option<u64> {
-        self.vcpus.get(&task).map(|vcpu| vcpu.id).filter(|id| *id != UNKNOWN_ID)
+    /// Who an event is of: whose values are in the hardware, or who makes the exit; none where there is nobody, or it is not known yet.
+    pub fn whose(&self, event: &Event) -> Option<&Vcpu> {
+        let owner: Owner = self.owners.same.get(&event.owner).copied().unwrap_or(event.owner);
+        self.owners.vcpus.get(&owner)
     }
 
     /// Names of the MSRs of a set of slots.
@@ -53,19 +56,15 @@ impl Words {
 
     /// Whether an event is wanted. What has no MSR is of all of them.
     pub fn wants(&self, event: &Event, filter: &Filter) -> bool {
-        let owner = whose(event);
+        let vcpu = self.whose(event);
+        let (process, id) = vcpu.map_or((0, VcpuId::Unknown), |vcpu| (vcpu.vm.process, vcpu.id));
         let has_slot = matches!(event.kind, event::SET_WRITTEN | event::SET_SKIPPED | event::SET_FAILED | event::RESTORE);
         let slot = usize::try_from(event.slot).ok().and_then(|slot| self.slots.get(slot));
-        filter.takes_process(tgid(owner), self.vms.get(&tgid(owner)))
-            && filter.takes_id(self.vcpu(owner))
+        filter.takes_process(process, self.vms.get(&process))
+            && filter.takes_id(id)
             && filter.takes_cpu(event.cpu)
             && (!has_slot || slot.is_none_or(|slot| filter.takes_msr(slot)))
     }
-}
-
-/// The vCPU that an event is of: whose values are in the hardware, or who runs where there are none yet.
-pub fn whose(event: &Event) -> Task {
-    if event.owner == NOBODY { event.task } else { event.owner }
 }
 
 fn cause(event: &Event) -> Cause {

@@ -3,17 +3,24 @@
 use serde_json::Value;
 use shared_msr_common::cause::{FOREIGN, USERSPACE_EXIT};
 
+use shared_msr_common::Task;
+
 use super::*;
-use crate::report::filter::MsrWish;
+use crate::{report::filter::MsrWish, sample::vcpus::VmId};
 
 const VCPU: Task = 77 << 32 | 78;
+
+fn vcpu() -> Vcpu {
+    let vm = VmId { process: 77, number: Some(1) };
+    Vcpu { task: VCPU, vm, id: VcpuId::Number(3), ended: false, command: Default::default() }
+}
 
 fn words() -> Words {
     Words {
         vendor: Vendor::Amd,
         slots: vec![Slot { slot: 0, index: 0xc000_0103, name: "TSC_AUX".to_owned() }],
         began: 1_000_000_000,
-        vcpus: [(VCPU, Vcpu { id: 3, ..Vcpu::default() })].into(),
+        owners: Identities { vcpus: [(VCPU, vcpu())].into(), ..Identities::default() },
         vms: [(77, Vm { name: Some("web1".to_owned()), command: None })].into(),
     }
 }

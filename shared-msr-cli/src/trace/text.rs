@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use shared_msr_common::event::{self, Event};
 
-use super::{Words, cause, reason_text, whose};
+use super::{Words, cause, reason_text};
 use crate::{
     report::{labels, number::counted},
-    sample::owners::{command, tgid, tid},
+    sample::{
+        owners::{tgid, tid},
+        vcpus::command,
+    },
 };
 
 /// Headings of the columns.
@@ -16,9 +19,8 @@ pub const HEADINGS: &str = "     SECONDS  CPU  VCPU (THREAD)   EVENT\n";
 /// One line. What a close restores stands below it, set in.
 pub fn line(event: &Event, words: &Words) -> String {
     let seconds = Duration::from_nanos(event.time.saturating_sub(words.began)).as_secs_f64();
-    let owner = whose(event);
-    let id = words.vcpu(owner).map_or_else(|| "?".to_owned(), |id| id.to_string());
-    let vcpu = format!("{id} ({})", tid(owner));
+    let vcpu = words.whose(event);
+    let vcpu = vcpu.map_or_else(|| "-".to_owned(), |vcpu| format!("{} ({})", vcpu.id.label(), tid(vcpu.task)));
     format!("{seconds:>12.6}  {:>3}  {vcpu:<14}  {}\n", event.cpu, substance(event, words))
 }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use shared_msr_common::Task;
+use shared_msr_common::Owner;
 
 use crate::{
     ledger::{
@@ -10,6 +10,7 @@ use crate::{
         facts::{Cause, Measures, Payer, Reason},
     },
     report::{by::Column, number},
+    sample::vcpus::VmId,
 };
 
 /// Which table.
@@ -69,13 +70,13 @@ pub enum Key {
     /// A place in the list of MSRs.
     Msr(usize),
     /// A VM.
-    Vm(u32),
+    Vm(VmId),
     /// A vCPU.
-    Vcpu(Task),
+    Vcpu(VmId, Owner),
     /// A reason, and whose exits.
-    Reason(Reason, Option<u32>),
+    Reason(Reason, Option<VmId>),
     /// A cause, who paid, and whose windows.
-    Cause(Cause, Option<Payer>, Option<u32>),
+    Cause(Cause, Option<Payer>, Option<VmId>),
     /// What is nobody's.
     Unattributed,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use shared_msr_common::Task;
+use shared_msr_common::Owner;
 
 use crate::ledger::facts::Measures;
 
@@ -72,25 +72,25 @@ impl Series {
 pub struct History {
     /// Over the whole host.
     pub host: Series,
-    vcpus: HashMap<Task, Series>,
+    vcpus: HashMap<Owner, Series>,
 }
 
 impl History {
     /// Notes an interval. Who is not among `vcpus` is forgotten.
-    pub fn note(&mut self, host: &Measures, vcpus: &[(Task, Measures)], seconds: f64) {
+    pub fn note(&mut self, host: &Measures, vcpus: &[(Owner, Measures)], seconds: f64) {
         self.host.push(host, seconds, OF_HOST);
         let mut before = std::mem::take(&mut self.vcpus);
         self.vcpus.reserve(vcpus.len());
-        for (task, measures) in vcpus {
-            let mut series = before.remove(task).unwrap_or_default();
+        for (owner, measures) in vcpus {
+            let mut series = before.remove(owner).unwrap_or_default();
             series.push(measures, seconds, OF_GUEST);
-            self.vcpus.insert(*task, series);
+            self.vcpus.insert(*owner, series);
         }
     }
 
     /// A vCPU's; none of one that has ended.
-    pub fn vcpu(&self, task: Task) -> Option<&Series> {
-        self.vcpus.get(&task)
+    pub fn vcpu(&self, owner: Owner) -> Option<&Series> {
+        self.vcpus.get(&owner)
     }
 }
 

@@ -80,6 +80,6 @@ impl Source for Live {
     }
 
     fn tidy(&mut self) -> Result<(), Obstacle> {
-        self.measurement.tidy()
+        self.measurement.tidy(&self.target)
     }
 }

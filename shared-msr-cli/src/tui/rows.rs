@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shared_msr_common::{
-    SlotTally, Task,
+    Owner, SlotTally,
     cause::{DROP, FOREIGN, UNKNOWN},
     owner::NOBODY,
 };
@@ -20,7 +20,7 @@ use crate::{
         facts::{Depth as Broken, Fact, Measures},
     },
     report::labels,
-    sample::owners::tgid,
+    sample::vcpus::VmId,
 };
 
 /// A table; none where there is nothing to fill it with.
@@ -31,7 +31,7 @@ pub(super) fn grid(state: &State, shown: &Shown, kind: Kind) -> Option<Grid> {
     Some(match kind {
         Kind::Msrs => {
             let owner = match (state.view, state.depth) {
-                (View::Vms, Depth::Vcpu(task)) => Some(task),
+                (View::Vms, Depth::Vcpu(_, owner)) => Some(owner),
                 _ => None,
             };
             plan("MSR", Vec::new()).grid(msrs(state, ledger, owner))
@@ -63,13 +63,13 @@ fn by_msr_heads(state: &State, ledger: &Ledger) -> Vec<String> {
     if state.expanded { ledger.msrs.iter().map(|row| row.slot.name.clone()).collect() } else { Vec::new() }
 }
 
-fn msrs(state: &State, ledger: &Ledger, owner: Option<Task>) -> Vec<Line> {
+fn msrs(state: &State, ledger: &Ledger, owner: Option<Owner>) -> Vec<Line> {
     let mut sums = vec![SlotTally::EMPTY; ledger.msrs.len()];
     for (key, tally) in &ledger.owners.tallies {
         let wanted = match (owner, &state.filter) {
-            (Some(owner), _) => key.task == owner,
+            (Some(owner), _) => key.owner == owner,
             (None, None) => true,
-            (None, Some(_)) => key.task != NOBODY && takes(state, ledger, key.task),
+            (None, Some(_)) => key.owner != NOBODY && takes(state, ledger, key.owner),
         };
         for (sum, slot) in sums.iter_mut().zip(&tally.slots).filter(|_| wanted) {
             sum.add(slot);
@@ -108,7 +108,7 @@ fn vms(state: &State, shown: &Shown, tree: bool) -> Vec<Line> {
             Vec::new()
         },
     };
-    let mut lines: Vec<Line> = shown.vms.iter().filter(|vm| state.takes(vm.vm, vm.name.as_deref())).map(line).collect();
+    let mut lines: Vec<Line> = shown.vms.iter().filter(|vm| state.takes(vm.vm.process, vm.name.as_deref())).map(line).collect();
     let rest = *state.choose(&shown.unattributed.0, &shown.unattributed.1);
     if state.filter.is_none() && rest != Measures::default() {
         lines.push(Line {
@@ -125,11 +125,11 @@ fn vms(state: &State, shown: &Shown, tree: bool) -> Vec<Line> {
 
 fn of_vcpu(state: &State, vcpu: &VcpuNumbers) -> Line {
     Line {
-        key: Key::Vcpu(vcpu.task),
+        key: Key::Vcpu(vcpu.vcpu.vm, vcpu.owner),
         label: state.theme.text(&vcpu.label()).into_owned(),
         measures: *state.choose(&vcpu.lately, &vcpu.total),
         more: Vec::new(),
-        last: vcpu.ended,
+        last: vcpu.vcpu.ended,
         children: Vec::new(),
     }
 }
@@ -158,15 +158,15 @@ impl Sum {
 
 fn exits(state: &State, ledger: &Ledger, per: Option<f64>) -> Vec<Line> {
     let vendor = state.facts.vendor;
-    let mut sums: BTreeMap<(Option<u32>, Option<u32>), Sum> = BTreeMap::new();
+    let mut sums: BTreeMap<(Option<u32>, Option<VmId>), Sum> = BTreeMap::new();
     let mut all = 0;
     for fact in ledger.facts(Broken { by_reason: true, by_cause: false }) {
         let Some(reason) = fact.reason.filter(|_| takes(state, ledger, fact.owner)) else { continue };
         all += fact.measures.exits;
-        let guest = state.by_guest.then(|| tgid(fact.owner));
+        let guest = state.by_guest.then(|| vm_of(ledger, fact.owner));
         sums.entry((reason, guest)).or_default().add(&fact, fact.measures.deferred);
     }
-    let line = |((reason, guest), sum): ((Option<u32>, Option<u32>), Sum)| {
+    let line = |((reason, guest), sum): ((Option<u32>, Option<VmId>), Sum)| {
         let measures = sum.measures;
         let more = [
             percent(measures.exits as f64, all as f64),
@@ -191,14 +191,14 @@ fn exits(state: &State, ledger: &Ledger, per: Option<f64>) -> Vec<Line> {
 }
 
 /// Why windows closed; of one owner, if one is given.
-pub(super) fn causes(state: &State, ledger: &Ledger, per: Option<f64>, owner: Option<Task>) -> Vec<Line> {
-    let mut sums: BTreeMap<(_, Option<_>, Option<u32>), Sum> = BTreeMap::new();
+pub(super) fn causes(state: &State, ledger: &Ledger, per: Option<f64>, owner: Option<Owner>) -> Vec<Line> {
+    let mut sums: BTreeMap<(_, Option<_>, Option<VmId>), Sum> = BTreeMap::new();
     let mut all = 0;
     for fact in ledger.facts(Broken { by_cause: true, by_reason: false }) {
         let wanted = owner.map_or_else(|| takes(state, ledger, fact.owner), |owner| owner == fact.owner);
         let Some(cause) = fact.cause.filter(|_| wanted) else { continue };
         all += fact.measures.closes;
-        let guest = (state.by_guest && owner.is_none()).then(|| tgid(fact.owner));
+        let guest = (state.by_guest && owner.is_none()).then(|| vm_of(ledger, fact.owner));
         let payer = fact.payer.clone().filter(|_| matches!(cause.0, FOREIGN | DROP | UNKNOWN));
         sums.entry((cause, payer, guest)).or_default().add(&fact, fact.measures.performed);
     }
@@ -218,23 +218,32 @@ pub(super) fn causes(state: &State, ledger: &Ledger, per: Option<f64>, owner: Op
     sums.into_iter().map(line).collect()
 }
 
-fn with_guest(state: &State, ledger: &Ledger, label: String, guest: Option<u32>) -> String {
+fn with_guest(state: &State, ledger: &Ledger, label: String, guest: Option<VmId>) -> String {
     match guest {
         None => label,
-        Some(0) => format!("{label} of nobody"),
+        Some(NO_VM) => format!("{label} of nobody"),
         Some(guest) => {
-            let vm = labels::vm_cell(guest, ledger.owners.vms.get(&guest));
+            let vm = labels::vm_cell(guest, ledger);
             format!("{label} of {}", state.theme.text(&vm))
         }
     }
 }
 
+/// The VM of what is nobody's.
+const NO_VM: VmId = VmId { process: 0, number: None };
+
+fn vm_of(ledger: &Ledger, owner: Owner) -> VmId {
+    ledger.owners.vcpus.get(&owner).map_or(NO_VM, |vcpu| vcpu.vm)
+}
+
 /// Whether an owner's VM is wanted. What is nobody's is wanted as long as nothing special is.
-pub(super) fn takes(state: &State, ledger: &Ledger, owner: Task) -> bool {
+pub(super) fn takes(state: &State, ledger: &Ledger, owner: Owner) -> bool {
     if state.filter.is_none() {
         return true;
     }
-    let vm = ledger.owners.vms.get(&tgid(owner));
+    let Some(vcpu) = ledger.owners.vcpus.get(&owner) else { return false };
+    let process = vcpu.vm.process;
+    let vm = ledger.owners.vms.get(&process);
     let name = vm.and_then(|vm| vm.name.as_deref().or(vm.command.as_deref()));
-    owner != NOBODY && state.takes(tgid(owner), name)
+    state.takes(process, name)
 }

@@ -2,25 +2,25 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use shared_msr_common::{Tally, Task, Vcpu, owner::UNKNOWN_ID};
+use shared_msr_common::{Owner, Tally};
 
 use super::{cost::Share, history::History, source::Sample};
 use crate::{
     ledger::{Ledger, facts::Measures},
-    sample::owners::{self, tgid, tid},
+    report::labels,
+    sample::{
+        owners::tid,
+        vcpus::{Vcpu, VmId},
+    },
 };
 
 /// One vCPU.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VcpuNumbers {
-    /// Its thread.
-    pub task: Task,
-    /// KVM's number of it.
-    pub id: Option<u64>,
-    /// The thread's name.
-    pub command: String,
-    /// Whether the thread has ended.
-    pub ended: bool,
+    /// Which owner it is.
+    pub owner: Owner,
+    /// Who that is.
+    pub vcpu: Vcpu,
     /// In the last interval.
     pub lately: Measures,
     /// Since start or reset.
@@ -30,17 +30,19 @@ pub struct VcpuNumbers {
 impl VcpuNumbers {
     /// Its number and its thread.
     pub fn label(&self) -> String {
-        let id = self.id.map_or_else(|| "?".to_owned(), |id| id.to_string());
-        let ended = if self.ended { ", ended" } else { "" };
-        format!("vCPU {id} (thread {} {}{ended})", tid(self.task), self.command)
+        let Vcpu { id, task, ended, .. } = self.vcpu;
+        let ended = if ended { ", ended" } else { "" };
+        format!("vCPU {} (thread {} {}{ended})", id.label(), tid(task), self.vcpu.command())
     }
 }
 
 /// One VM.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VmNumbers {
-    /// Its process.
-    pub vm: u32,
+    /// Its process, and which of its VMs.
+    pub vm: VmId,
+    /// Whether the process has several.
+    pub one_of_several: bool,
     /// Its name, or its process' own name.
     pub name: Option<String>,
     /// Its vCPUs.
@@ -54,12 +56,14 @@ pub struct VmNumbers {
 impl VmNumbers {
     /// Its process and its name.
     pub fn label(&self) -> String {
-        self.name.as_ref().map_or_else(|| self.vm.to_string(), |name| format!("{} {name}", self.vm))
+        let process = self.vm.process;
+        let number = labels::vm_number(self.vm, self.one_of_several);
+        self.name.as_ref().map_or_else(|| process.to_string(), |name| format!("{process} {name}")) + &number
     }
 
     /// Whether nothing of it runs any more.
     pub fn ended(&self) -> bool {
-        self.vcpus.iter().all(|vcpu| vcpu.ended)
+        self.vcpus.iter().all(|vcpu| vcpu.vcpu.ended)
     }
 }
 
@@ -90,8 +94,8 @@ impl Shown {
         let total = base.map_or_else(|| Arc::clone(ledger), |base| Arc::new(ledger.since(&base.ledger)));
         let cost = before.map_or_else(Share::default, |before| Share::between(before.cost, sample.cost, lately.duration));
         let (vms, unattributed) = vms(ledger, &lately, &total);
-        let vcpus = vms.iter().flat_map(|vm| &vm.vcpus).filter(|vcpu| !vcpu.ended);
-        let rates: Vec<(Task, Measures)> = vcpus.map(|vcpu| (vcpu.task, vcpu.lately)).collect();
+        let vcpus = vms.iter().flat_map(|vm| &vm.vcpus).filter(|vcpu| !vcpu.vcpu.ended);
+        let rates: Vec<(Owner, Measures)> = vcpus.map(|vcpu| (vcpu.owner, vcpu.lately)).collect();
         let host = Measures {
             exits: lately.events.exits,
             deferred: lately.totals.deferred.unwrap_or(0),
@@ -103,64 +107,60 @@ impl Shown {
     }
 
     /// A VM.
-    pub fn vm(&self, vm: u32) -> Option<&VmNumbers> {
+    pub fn vm(&self, vm: VmId) -> Option<&VmNumbers> {
         self.vms.iter().find(|row| row.vm == vm)
     }
 
     /// A vCPU and its VM.
-    pub fn vcpu(&self, task: Task) -> Option<(&VmNumbers, &VcpuNumbers)> {
-        let vm = self.vm(tgid(task))?;
-        Some((vm, vm.vcpus.iter().find(|vcpu| vcpu.task == task)?))
+    pub fn vcpu(&self, vm: VmId, owner: Owner) -> Option<(&VmNumbers, &VcpuNumbers)> {
+        let vm = self.vm(vm)?;
+        Some((vm, vm.vcpus.iter().find(|vcpu| vcpu.owner == owner)?))
     }
 }
 
 /// All VMs, with those that did nothing lately. In one pass: there may be thousands of vCPUs.
 fn vms(ledger: &Ledger, lately: &Ledger, total: &Ledger) -> (Vec<VmNumbers>, (Measures, Measures)) {
     let (mut recent, mut all) = (by_owner(lately), by_owner(total));
-    let mut vms: BTreeMap<u32, VmNumbers> = BTreeMap::new();
-    for (task, vcpu) in &ledger.owners.vcpus {
-        let row = numbers(*task, vcpu, (recent.remove(task), all.remove(task)));
-        if row.ended && row.total == Measures::default() {
+    let mut vms: BTreeMap<VmId, VmNumbers> = BTreeMap::new();
+    for (owner, vcpu) in &ledger.owners.vcpus {
+        let nothing = Measures::default();
+        let (lately, total) = (recent.remove(owner).unwrap_or(nothing), all.remove(owner).unwrap_or(nothing));
+        let row = VcpuNumbers { owner: *owner, vcpu: *vcpu, lately, total };
+        if vcpu.ended && row.total == Measures::default() {
             // It ended before the reset.
             continue;
         }
-        let vm = vms.entry(tgid(*task)).or_insert_with(|| {
-            let known = ledger.owners.vms.get(&tgid(*task));
+        let vm = vms.entry(vcpu.vm).or_insert_with(|| {
+            let known = ledger.owners.vms.get(&vcpu.vm.process);
             let name = known.and_then(|vm| vm.name.clone().or_else(|| vm.command.clone()));
-            let nothing = Measures::default();
-            VmNumbers { vm: tgid(*task), name, vcpus: Vec::new(), lately: nothing, total: nothing }
+            VmNumbers { vm: vcpu.vm, one_of_several: false, name, vcpus: Vec::new(), lately: nothing, total: nothing }
         });
         vm.lately.add(&row.lately);
         vm.total.add(&row.total);
         vm.vcpus.push(row);
     }
     // All that is left has no row, so it is nobody's.
-    let rest = |rows: BTreeMap<Task, Measures>| {
+    let rest = |rows: BTreeMap<Owner, Measures>| {
         rows.into_values().fold(Measures::default(), |mut sum, measures| {
             sum.add(&measures);
             sum
         })
     };
     let mut vms: Vec<VmNumbers> = vms.into_values().collect();
-    vms.iter_mut().for_each(|vm| vm.vcpus.sort_by_key(|vcpu| (vcpu.id.is_none(), vcpu.id, vcpu.task)));
+    vms.iter_mut().for_each(|vm| vm.vcpus.sort_by_key(|vcpu| (vcpu.vcpu.id, vcpu.vcpu.task, vcpu.owner)));
+    // In the order of their processes, so those of one stand together.
+    for place in 1..vms.len() {
+        if vms[place].vm.process == vms[place - 1].vm.process {
+            (vms[place - 1].one_of_several, vms[place].one_of_several) = (true, true);
+        }
+    }
     (vms, (rest(recent), rest(all)))
 }
 
-fn numbers(task: Task, vcpu: &Vcpu, (lately, total): (Option<Measures>, Option<Measures>)) -> VcpuNumbers {
-    VcpuNumbers {
-        task,
-        id: (vcpu.id != UNKNOWN_ID).then_some(vcpu.id),
-        command: owners::command(&vcpu.command),
-        ended: vcpu.exited != 0,
-        lately: lately.unwrap_or_default(),
-        total: total.unwrap_or_default(),
-    }
-}
-
-fn by_owner(ledger: &Ledger) -> BTreeMap<Task, Measures> {
-    let mut sums: BTreeMap<Task, Measures> = BTreeMap::new();
+fn by_owner(ledger: &Ledger) -> BTreeMap<Owner, Measures> {
+    let mut sums: BTreeMap<Owner, Measures> = BTreeMap::new();
     for (key, tally) in &ledger.owners.tallies {
-        sums.entry(key.task).or_default().add(&measures(tally, ledger.msrs.len()));
+        sums.entry(key.owner).or_default().add(&measures(tally, ledger.msrs.len()));
     }
     sums
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ratatui::layout::Rect;
-use shared_msr_common::Task;
+use shared_msr_common::Owner;
 
 use super::{
     grid::{Grid, Key, Kind, Sort},
@@ -14,7 +14,10 @@ use super::{
     source::{Facts, Sample},
     theme::Theme,
 };
-use crate::ledger::{Ledger, facts::Measures};
+use crate::{
+    ledger::{Ledger, facts::Measures},
+    sample::vcpus::VmId,
+};
 
 /// The views, in the order of their number keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +63,9 @@ pub enum Depth {
     #[default]
     Vms,
     /// The vCPUs of one.
-    Vm(u32),
+    Vm(VmId),
     /// One vCPU.
-    Vcpu(Task),
+    Vcpu(VmId, Owner),
 }
 
 /// Where the user is in a table, and its order.
@@ -214,7 +217,7 @@ impl State {
             (View::Overview, _) => Some(Kind::Msrs),
             (View::Vms, Depth::Vms) => Some(Kind::Vms),
             (View::Vms, Depth::Vm(_)) => Some(Kind::Vcpus),
-            (View::Vms, Depth::Vcpu(_)) => Some(Kind::Msrs),
+            (View::Vms, Depth::Vcpu(..)) => Some(Kind::Msrs),
             (View::Exits, _) => Some(Kind::Exits),
             (View::Causes, _) => Some(Kind::Causes),
             (View::Cpus | View::Histograms | View::Help, _) => None,

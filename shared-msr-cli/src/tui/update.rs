@@ -327,7 +327,7 @@ fn enter(state: &mut State) {
     let Some(row) = grid.rows.get(position) else { return };
     let depth = match row.key {
         Key::Vm(vm) => Depth::Vm(vm),
-        Key::Vcpu(task) => Depth::Vcpu(task),
+        Key::Vcpu(vm, owner) => Depth::Vcpu(vm, owner),
         _ => return,
     };
     select(state, grid.kind, Some(row.key.clone()), position);
@@ -340,9 +340,7 @@ fn enter(state: &mut State) {
 fn back(state: &mut State) {
     match (state.view, state.depth) {
         (View::Help, _) => state.view = state.before_help,
-        (View::Vms, Depth::Vcpu(task)) => {
-            state.depth = Depth::Vm(crate::sample::owners::tgid(task));
-        }
+        (View::Vms, Depth::Vcpu(vm, _)) => state.depth = Depth::Vm(vm),
         (View::Vms, Depth::Vm(_)) => state.depth = Depth::Vms,
         _ => {}
     }

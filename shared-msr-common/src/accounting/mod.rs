@@ -18,7 +18,7 @@ use core::hint::black_box;
 
 use crate::{
     CpuState, MAX_SLOTS, STRUCTURE_BYTES,
-    tally::{AGE_BUCKETS, COST_BUCKETS, EXITS_BUCKETS, bucket},
+    tally::{AGE_BUCKETS, COST_BUCKETS, EXITS_BUCKETS, bucket, is_of_bucket},
 };
 
 const WORDS: usize = STRUCTURE_BYTES / 8;
@@ -127,19 +127,12 @@ impl CpuState {
     /// ([`Watched::Writes`]), in nanoseconds; 0 where it is not known.
     #[inline(always)]
     pub fn observe(&mut self, shape: Shape, now: u64) -> Observation {
-        let registered = self.found_registered(shape);
+        let registered = self.registered_in_structure(shape);
         if !shape.fits() || registered > 1 {
             self.implausible += 1;
             return Observation::Implausible;
         }
-        let mut dirty = 0;
-        for slot in 0..MAX_SLOTS as u64 {
-            if slot >= shape.slots {
-                break;
-            }
-            let (host, curr) = self.value(shape, slot);
-            dirty |= differ(host, curr) << slot;
-        }
+        let dirty = self.dirty_in_structure(shape);
         let mut observation = Observation::Expected;
         if self.known == 0 {
             self.known = 1;
@@ -171,9 +164,28 @@ impl CpuState {
         observation
     }
 
+    /// Bit per slot that is dirty in the copy of the structure.
+    #[inline(always)]
+    fn dirty_in_structure(&self, shape: Shape) -> u64 {
+        // AMD has a single slot: no loop, which BPF pays for.
+        if shape.slots == 1 {
+            let (host, curr) = self.value(shape, 0);
+            return differ(host, curr);
+        }
+        let mut dirty = 0;
+        for slot in 0..MAX_SLOTS as u64 {
+            if slot >= shape.slots {
+                break;
+            }
+            let (host, curr) = self.value(shape, slot);
+            dirty |= differ(host, curr) << slot;
+        }
+        dirty
+    }
+
     /// What `registered` is in the copy of the structure; a number that it never is where the copy has no such place.
     #[inline(always)]
-    fn found_registered(&self, shape: Shape) -> u64 {
+    pub fn registered_in_structure(&self, shape: Shape) -> u64 {
         let word = (shape.registered / 8) as usize;
         if word >= WORDS { u64::MAX } else { (self.structure[word] >> ((shape.registered % 8) * 8)) & 0xff }
     }
@@ -182,14 +194,14 @@ impl CpuState {
     #[inline(always)]
     pub fn shows_a_close(&self, shape: Shape) -> bool {
         let open = self.known == 0 || self.registered == 1;
-        shape.watched == Watched::Writes && open && self.found_registered(shape) == 0
+        shape.watched == Watched::Writes && open && self.registered_in_structure(shape) == 0
     }
 
     /// Whether the copy of the structure is from the middle of a close: a slot is dirty outside of a window.
     #[inline(always)]
     pub fn shows_a_restore(&self, shape: Shape, slot: u64) -> bool {
         let (host, curr) = self.value(shape, slot);
-        self.found_registered(shape) == 0 && host != curr
+        self.registered_in_structure(shape) == 0 && host != curr
     }
 
     /// Counts the close of the open window.
@@ -203,9 +215,17 @@ impl CpuState {
         if self.opened_at == 0 || now < self.opened_at {
             self.windows.unmeasured += 1;
         } else {
+            let (exits, age) = (self.exits - self.exits_at_open, now - self.opened_at);
+            // To find a bucket costs about 50 instructions, to see that it is the last one's a few.
+            if !is_of_bucket(exits, self.exits_bucket) {
+                self.exits_bucket = bucket(exits, EXITS_BUCKETS) as u64;
+            }
+            if !is_of_bucket(age, self.age_bucket) {
+                self.age_bucket = bucket(age, AGE_BUCKETS) as u64;
+            }
             // Masked for the verifier, and hidden from the compiler, which would take the masks away.
-            let exits = black_box(bucket(self.exits - self.exits_at_open, EXITS_BUCKETS)) & (EXITS_BUCKETS - 1);
-            let age = black_box(bucket(now - self.opened_at, AGE_BUCKETS)) & (AGE_BUCKETS - 1);
+            let exits = black_box(self.exits_bucket as usize) & (EXITS_BUCKETS - 1);
+            let age = black_box(self.age_bucket as usize) & (AGE_BUCKETS - 1);
             self.windows.exits_per_window[exits] += 1;
             self.windows.age[age] += 1;
         }
@@ -217,6 +237,13 @@ impl CpuState {
     pub fn settle_exits(&mut self, slots: u64) {
         let exits = self.exits - self.settled_exits;
         self.settled_exits = self.exits;
+        if exits == 0 {
+            return;
+        }
+        if slots == 1 {
+            self.slots[0].deferred += exits * (self.dirty & 1);
+            return;
+        }
         for slot in 0..MAX_SLOTS {
             if slot as u64 >= slots {
                 break;
@@ -335,11 +362,15 @@ impl CpuState {
             self.implausible += 1;
             return false;
         }
-        for slot in 0..MAX_SLOTS {
-            if slot as u64 >= slots {
-                break;
+        if slots == 1 {
+            self.slots[0].performed += self.dirty & 1;
+        } else {
+            for slot in 0..MAX_SLOTS {
+                if slot as u64 >= slots {
+                    break;
+                }
+                self.slots[slot].performed += (self.dirty >> slot) & 1;
             }
-            self.slots[slot].performed += (self.dirty >> slot) & 1;
         }
         self.expected |= self.dirty;
         self.count_close(now);

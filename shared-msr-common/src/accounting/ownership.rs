@@ -8,14 +8,15 @@ use super::Watched;
 use crate::{
     CauseTally, CpuState, MAX_SLOTS, Tally,
     cause::{CauseKey, DROP, FOREIGN, OTHER_CALL, UNKNOWN},
-    owner::{COMMAND_BYTES, NOBODY, Task},
+    owner::{COMMAND_BYTES, NO_TASK, NOBODY, Owner, Task},
+    reasons::NO_BANK,
     tally::WINDOW_WORDS,
 };
 
 /// Where counts are credited to.
 pub trait Books {
     /// The row of an owner, or nobody's where it can have none.
-    fn tally(&mut self, owner: Task) -> Option<&mut Tally>;
+    fn tally(&mut self, owner: Owner) -> Option<&mut Tally>;
     /// The row of a cause, with the name of the thread that pays if it has to be made.
     fn cause(&mut self, key: &CauseKey, command: &[u8; COMMAND_BYTES]) -> Option<&mut CauseTally>;
     /// Adds to a counter of a row.
@@ -116,32 +117,43 @@ impl CpuState {
         self.credits += 1;
     }
 
-    /// From now on the value in a slot is this owner's, and so is the window. To be told before a set is accounted.
+    /// From now on the value in a slot is this owner's, and so is the window. To be told before a set is accounted. `task` is the
+    /// thread that sets.
     #[inline(always)]
-    pub fn own_slot<B: Books>(&mut self, books: &mut B, slot: u64, owner: Task) {
+    pub fn own_slot<B: Books>(&mut self, books: &mut B, slot: u64, owner: Owner, task: Task) {
         let slot = slot as usize;
         if slot < MAX_SLOTS && self.slot_owners[slot] != owner {
             self.credit_slot(books, slot);
             self.slot_owners[slot] = owner;
+            self.bank_dirty = NO_BANK;
         }
         if self.window_owner != owner {
             self.credit_window(books);
             self.window_owner = owner;
         }
-        self.returning = NOBODY;
+        self.window_task = task;
+        self.returning = NO_TASK;
         self.dropping = 0;
     }
 
-    /// From now on exits are this owner's.
+    /// From now on exits, and returns to the VMM, are this owner's, whose thread is `task`.
+    #[inline(always)]
+    pub fn own_exits<B: Books>(&mut self, books: &mut B, owner: Owner, task: Task) {
+        if self.exit_owner != owner {
+            self.credit_exits(books);
+            self.exit_owner = owner;
+            self.bank_dirty = NO_BANK;
+        }
+        self.exit_task = task;
+    }
+
+    /// The owner of exits makes its first one here since it became that.
     ///
     /// Values that were in the hardware before anything was seen here become its own: KVM had loaded its values on the way to
     /// this exit. Where sets that write nothing leave no trace ([`Watched::Writes`]) the same is concluded at every change.
     #[inline(always)]
-    pub fn own_exits<B: Books>(&mut self, books: &mut B, slots: u64, watched: Watched, owner: Task) {
-        if self.exit_owner != owner {
-            self.credit_exits(books);
-            self.exit_owner = owner;
-        }
+    pub fn own_unset_slots<B: Books>(&mut self, books: &mut B, slots: u64, watched: Watched) {
+        let owner = self.exit_owner;
         let all = watched == Watched::Writes && self.known != 0;
         if all && self.window_owner != owner {
             self.settle_exits(slots);
@@ -154,18 +166,42 @@ impl CpuState {
             if before != owner && (all || before == NOBODY) {
                 self.credit_slot(books, slot);
                 self.slot_owners[slot] = owner;
+                self.bank_dirty = NO_BANK;
             }
         }
         if self.window_owner != owner && (all || self.window_owner == NOBODY) {
             self.credit_window(books);
             self.window_owner = owner;
+            self.window_task = self.exit_task;
         }
+    }
+
+    /// A `KVM_RUN` of `task` comes back here, on its way to user mode. Whether [`Self::found_registered`] has to be told what the
+    /// kernel's structure says: no window is open, as far as was seen.
+    ///
+    /// What it left in the hardware must be gone when it comes back the next time: it was in user mode in between, and each load
+    /// sets MSRs. If neither a set nor a close came, they were not heard of.
+    #[inline(always)]
+    pub fn note_return(&mut self, task: Task) -> bool {
+        let made_exits = self.exits != self.exits_at_return;
+        if self.returning == task && self.dirty != 0 && made_exits {
+            self.missed_closes += 1;
+        }
+        self.returning = task;
+        self.exits_at_return = self.exits;
+        self.known != 0 && self.registered == 0
+    }
+
+    /// At a return: what the kernel says of whether a window is open, of which no set told.
+    #[inline(always)]
+    pub fn found_registered(&mut self, registered: bool) {
+        self.missed_closes += u64::from(registered);
     }
 
     /// The cause of a close that happens now, while `current` runs.
     #[inline(always)]
     pub fn cause_of_close(&self, current: Task, cpu: u64) -> CauseKey {
-        let its_own = current == self.window_owner || (self.window_owner == NOBODY && self.returning == current);
+        let its_own = current == self.window_task || (self.window_owner == NOBODY && self.returning == current);
         let (kind, code) = if self.dropping != 0 {
             (DROP, 0)
         } else if its_own && self.returning == current {

@@ -142,6 +142,7 @@ impl Distributions {
 #[derive(Serialize)]
 pub(super) struct VmPart {
     vm: u32,
+    vm_number: Option<u32>,
     name: Option<String>,
     command: Option<String>,
     vcpus: u64,
@@ -153,7 +154,8 @@ pub(super) struct VmPart {
 
 pub(super) fn vms(report: &Report<'_>) -> Vec<VmPart> {
     let part = |row: VmRow| VmPart {
-        vm: row.vm,
+        vm: row.vm.process,
+        vm_number: row.vm.number,
         numbers: Numbers::of(&row.tally, report.ledger),
         msrs: of_msrs(&row.tally, report.ledger),
         distributions: Distributions::of(&row.tally.windows, report.ledger),
@@ -167,8 +169,10 @@ pub(super) fn vms(report: &Report<'_>) -> Vec<VmPart> {
 #[derive(Serialize)]
 pub(super) struct VcpuPart {
     vm: u32,
+    vm_number: Option<u32>,
     name: Option<String>,
-    vcpu: Option<u64>,
+    /// A number, "several", or null.
+    vcpu: serde_json::Value,
     tid: u32,
     command: String,
     ended: bool,
@@ -181,9 +185,10 @@ pub(super) struct VcpuPart {
 pub(super) fn vcpus(report: &Report<'_>) -> Vec<VcpuPart> {
     let name = |vm: u32| report.ledger.owners.vms.get(&vm).and_then(|vm| vm.name.clone());
     let part = |row: VcpuRow| VcpuPart {
-        vm: row.vm,
-        name: name(row.vm),
-        vcpu: row.vcpu,
+        vm: row.vm.process,
+        vm_number: row.vm.number,
+        name: name(row.vm.process),
+        vcpu: row.vcpu.value(),
         tid: row.tid,
         numbers: Numbers::of(&row.tally, report.ledger),
         msrs: of_msrs(&row.tally, report.ledger),

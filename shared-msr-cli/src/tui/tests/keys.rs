@@ -106,10 +106,11 @@ fn a_filter_is_typed_mended_and_cleared() {
     user.key(KeyCode::Enter);
     assert!(user.state.input.is_some() && matches!(user.state.status, Some(Status::Problem(_))), "it can be mended");
     user.key(KeyCode::Backspace);
-    let Key::Vm(process) = rows(&user)[1] else { panic!("no VM") };
+    let Key::Vm(vm) = rows(&user)[1] else { panic!("no VM") };
+    let process = vm.process;
     user.keys(&process.to_string());
     user.key(KeyCode::Enter);
-    assert_eq!(rows(&user), [Key::Vm(process)]);
+    assert_eq!(rows(&user), [Key::Vm(vm)]);
     assert!(user.screen().contains(&format!("filter {process}")) && user.screen().contains("1 of 3 VMs"), "{}", user.screen());
     user.keys("c");
     assert_eq!(user.state.shown.as_ref().unwrap().vms.len(), 3);
@@ -139,8 +140,8 @@ fn a_filter_chooses_whose_msrs_causes_and_exits_are_shown() {
     };
     let all = (number(&user, "4"), number(&user, "5"));
     user.keys("2");
-    let Key::Vm(process) = rows(&user)[2] else { panic!("no VM") };
-    user.keys(&format!("f{process}"));
+    let Key::Vm(vm) = rows(&user)[2] else { panic!("no VM") };
+    user.keys(&format!("f{}", vm.process));
     user.key(KeyCode::Enter);
     let some = (number(&user, "4"), number(&user, "5"));
     assert!(some.0 < all.0 || some.1 < all.1, "{some:?} of {all:?}");
@@ -153,9 +154,9 @@ fn enter_goes_down_to_one_vcpu_and_escape_back_up() {
     let Key::Vm(vm) = rows(&user)[1] else { panic!("no VM") };
     user.key(KeyCode::Enter);
     assert_eq!(user.state.depth, Depth::Vm(vm));
-    let Key::Vcpu(task) = rows(&user)[0] else { panic!("no vCPU") };
+    let Key::Vcpu(vm, owner) = rows(&user)[0] else { panic!("no vCPU") };
     user.key(KeyCode::Enter);
-    assert_eq!(user.state.depth, Depth::Vcpu(task));
+    assert_eq!(user.state.depth, Depth::Vcpu(vm, owner));
     user.key(KeyCode::Enter);
     user.key(KeyCode::Esc);
     user.key(KeyCode::Backspace);

@@ -42,7 +42,7 @@ impl Unit {
 pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Rect) {
     let (ledger, _) = state.numbers(shown);
     let mut sum = Tally::EMPTY;
-    let wanted = ledger.owners.tallies.iter().filter(|(key, _)| rows::takes(state, ledger, key.task));
+    let wanted = ledger.owners.tallies.iter().filter(|(key, _)| rows::takes(state, ledger, key.owner));
     wanted.for_each(|(_, tally)| sum.add(tally));
     let when = if state.totals { "since start or reset" } else { "in this interval" };
     let mut rest = area;

@@ -40,7 +40,7 @@ pub fn view(state: &State, frame: &mut Frame<'_>) {
     };
     match (state.view, state.depth) {
         (View::Overview | View::Help, _) => overview::draw(state, shown, frame, parts.body),
-        (View::Vms, Depth::Vcpu(task)) => vcpu::draw(state, shown, task, frame, parts.body),
+        (View::Vms, Depth::Vcpu(vm, owner)) => vcpu::draw(state, shown, (vm, owner), frame, parts.body),
         (View::Vms, _) => vms::draw(state, shown, frame, parts.body),
         (View::Cpus, _) => cpus::draw(state, shown, frame, parts.body),
         (View::Exits, _) => exits::draw(state, shown, frame, parts.body),

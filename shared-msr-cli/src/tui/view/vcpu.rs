@@ -1,28 +1,31 @@
 //! One vCPU: its curves, MSRs, causes and distributions.
 
 use ratatui::{Frame, layout::Rect, text::Span};
-use shared_msr_common::Task;
+use shared_msr_common::Owner;
 
 use super::histograms;
-use crate::tui::{
-    grid::{Kind, Plan},
-    rows,
-    shown::Shown,
-    state::State,
-    widgets::{self, line, take},
+use crate::{
+    sample::vcpus::VmId,
+    tui::{
+        grid::{Kind, Plan},
+        rows,
+        shown::Shown,
+        state::State,
+        widgets::{self, line, take},
+    },
 };
 
 /// Draws it.
-pub(super) fn draw(state: &State, shown: &Shown, task: Task, frame: &mut Frame<'_>, area: Rect) {
+pub(super) fn draw(state: &State, shown: &Shown, (vm, owner): (VmId, Owner), frame: &mut Frame<'_>, area: Rect) {
     let theme = state.theme;
     let mut rest = area;
-    let Some((vm, vcpu)) = shown.vcpu(task) else {
+    let Some((vm, vcpu)) = shown.vcpu(vm, owner) else {
         return widgets::paragraph(frame, rest, "This vCPU is gone; Esc goes back.");
     };
     let text = format!("{} of VM {}; Esc goes back", vcpu.label(), vm.label());
     line(frame, take(&mut rest, 1), vec![Span::styled(theme.text(&text).into_owned(), theme.heading())]);
     let tall = area.height >= 40;
-    match shown.history.vcpu(task) {
+    match shown.history.vcpu(owner) {
         Some(series) => widgets::curves(frame, take(&mut rest, if tall { 9 } else { 3 }), series, theme),
         None => line(frame, take(&mut rest, 1), vec![Span::styled("its thread has ended", theme.dim())]),
     }
@@ -42,10 +45,10 @@ pub(super) fn draw(state: &State, shown: &Shown, task: Task, frame: &mut Frame<'
         per,
         sort: state.sort(kind),
     };
-    let mut lines = rows::causes(state, ledger, per, Some(task));
+    let mut lines = rows::causes(state, ledger, per, Some(owner));
     lines.iter_mut().for_each(|line| line.more.truncate(1));
     let grid = plan.grid(lines);
-    let windows = ledger.owners.of(task).windows;
+    let windows = ledger.owners.of(owner).windows;
     let brief = histograms::brief(&windows, theme);
     let wide = tall && area.width >= 120;
     let below = if wide { rest.height / 2 } else { u16::try_from(brief.len()).unwrap_or(0) };

@@ -21,10 +21,10 @@ pub(super) fn draw(state: &State, shown: &Shown, frame: &mut Frame<'_>, area: Re
                 let vcpus = counted(row.vcpus.len() as u64, "vCPU");
                 format!("VM {}, {vcpus}; Enter opens one, Esc goes back", state.theme.text(&row.label()))
             }
-            None => format!("VM {vm} is gone; Esc goes back"),
+            None => format!("VM {} is gone; Esc goes back", vm.process),
         },
         _ => {
-            let some = shown.vms.iter().filter(|vm| state.takes(vm.vm, vm.name.as_deref())).count();
+            let some = shown.vms.iter().filter(|vm| state.takes(vm.vm.process, vm.name.as_deref())).count();
             let which = if some == all { counted(all as u64, "VM") } else { format!("{some} of {}", counted(all as u64, "VM")) };
             format!("{which}; Enter opens one, x shows the vCPUs of each")
         }
