@@ -6,13 +6,9 @@ use aya_ebpf::{
     maps::HashMap,
     programs::RawTracePointContext,
 };
-use shared_msr_common::{Task, accounting::Books as _};
+use shared_msr_common::Task;
 
-use crate::{
-    books::{MAKE, Maps},
-    live::running,
-    state::CPU_STATE,
-};
+use crate::{books::MAKE, live::running, state::CPU_STATE};
 
 /// Exits by the thread that ran. User space says how many there can be.
 #[map]
@@ -27,12 +23,11 @@ pub(crate) fn shared_msr_check_exit(_context: RawTracePointContext) -> i32 {
         && unsafe { &mut *state }.check_exit()
     {
         let task = bpf_get_current_pid_tgid();
-        if THREAD_EXITS.get_ptr(task).is_none() {
-            let _ = THREAD_EXITS.insert(task, 0, MAKE);
-        }
-        if let Some(exits) = THREAD_EXITS.get_ptr_mut(task) {
-            // SAFETY: the map's own memory, changed atomically.
-            Maps::add(unsafe { &mut *exits }, 1);
+        match THREAD_EXITS.get_ptr_mut(task) {
+            // SAFETY: the map's own memory. A thread runs on one CPU at a time.
+            Some(exits) => unsafe { *exits += 1 },
+            // Where there is no place, it is missing in the comparison, and said so.
+            None => drop(THREAD_EXITS.insert(task, 1, MAKE)),
         }
     }
     0

@@ -37,9 +37,18 @@ fn running_vcpu(state: &CpuState) -> u64 {
 /// Makes sure that the exit of this vCPU is counted for whoever makes it. False when nothing is counted.
 #[inline(always)]
 pub(crate) fn note_exit(state: *mut CpuState, vcpu: u64) -> bool {
+    let mark = vcpu.wrapping_add(epoch());
     // SAFETY: the map's own memory.
-    if unsafe { (*state).vcpu } == vcpu.wrapping_add(epoch()) {
+    if unsafe { (*state).vcpu } == mark {
         return true;
+    }
+    // Where no set is ever seen that is no rare case. The verifier removes it elsewhere, so that it costs the hot path nothing.
+    if watched() == Watched::Writes && !by_reason() {
+        // SAFETY: as above; nothing else on this CPU writes it.
+        let state = unsafe { &*state };
+        if state.loaded == mark && state.exit_due == 0 && state.exit_task == bpf_get_current_pid_tgid() {
+            return true;
+        }
     }
     look_up(state, vcpu, UNKNOWN_ID) != 0
 }

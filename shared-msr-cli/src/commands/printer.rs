@@ -94,7 +94,13 @@ impl<'a> Printer<'a> {
             let warnings = self.with(ledger, ledger.duration, |report| Ok(table::warnings(report)))?;
             warnings.lines().for_each(|line| notice(format_args!("shared-msr: {line}")));
         }
-        if ledger.reconciled() { Ok(()) } else { Err(anyhow!("the books do not reconcile, see the report; please report this")) }
+        match (ledger.reconciled(), ledger.lost.hooks_were_silent()) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                Err(anyhow!("hooks did not fire all the time, see the report; measure again with nothing else changing them"))
+            }
+            (false, false) => Err(anyhow!("the books do not reconcile, see the report; please report this")),
+        }
     }
 
     /// Whether an interval is one line: nothing is broken down.

@@ -2,7 +2,7 @@
 
 use shared_msr_common::SlotCounters;
 
-use super::cpu::CpuLedger;
+use super::{Lost, cpu::CpuLedger};
 use crate::{kernel::tables::Slot, probe::probes::Sight};
 
 /// The invariants that do not hold on this CPU, each in a sentence.
@@ -68,4 +68,19 @@ fn unlike_the_record(counted: &SlotCounters, outstanding: u64, pending: u64) -> 
     (*wrmsrs_unpaired > 1).then(|| {
         format!("the kernel's own record has {wrmsrs_unpaired} WRMSRs on this CPU before any set or close was seen there")
     })
+}
+
+/// Why numbers are wrong though all sums agree: events were not heard of. Each in a sentence.
+pub(super) fn of_hooks(lost: &Lost) -> Vec<String> {
+    let Lost { missed_closes, hooks_off, list_changes, .. } = *lost;
+    let sentences = [
+        (missed_closes, "at N of the returns to the VMM the window that there must have been had not closed: hooks did not fire"),
+        (
+            hooks_off,
+            "at N of the looks at the host's switches for hooks on functions they were off (kprobes/enabled, ftrace_enabled)",
+        ),
+        (list_changes, "N times KVM was loaded anew with another list of MSRs, so that slots are other MSRs than before"),
+    ];
+    let told = sentences.into_iter().filter(|(number, _)| *number > 0);
+    told.map(|(number, sentence)| sentence.replacen('N', &number.to_string(), 1)).collect()
 }

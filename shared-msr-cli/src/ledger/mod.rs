@@ -212,6 +212,11 @@ impl Lost {
         Self { skipped_runs: self.skipped_runs.filter(|runs| *runs != 0), ..*self } == Self::default()
     }
 
+    /// Whether events were not heard of because hooks did not fire, or told of other MSRs.
+    pub fn hooks_were_silent(&self) -> bool {
+        self.missed_closes + self.hooks_off + self.list_changes > 0
+    }
+
     /// Each counter by its name, for people.
     pub fn named(&self) -> [(&'static str, u64); 13] {
         [
@@ -333,6 +338,7 @@ impl Ledger {
             ledger.events.add(&cpu.events());
             ledger.lost.add(&cpu.lost());
         }
+        ledger.violations.extend(invariants::of_hooks(&ledger.lost));
         for row in &ledger.msrs {
             ledger.totals.add(&row.counts);
         }

@@ -272,7 +272,7 @@ fn an_export_is_a_new_file_with_the_totals_and_the_user_is_told_where() {
     assert!(path.ends_with("shared-msr-20270115-080000.json"), "{path}");
     let document: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(document["totals"]["exits"], ledger.events.exits);
-    assert_eq!(document["schema"], 1);
+    assert_eq!(document["schema"], 2);
     assert_eq!(document["vms"].as_array().unwrap().len(), 3);
     let second = export::write(&facts(), &ledger, at, &folder, now).unwrap();
     assert!(second.ends_with("-2.json"), "nothing is overwritten: {second}");
