@@ -12,7 +12,10 @@ use ratatui::{
     crossterm::event::{KeyCode, KeyEvent, KeyModifiers},
 };
 use shared_msr::{
-    kernel::host::{Host, Vendor},
+    kernel::{
+        host::{Host, Vendor},
+        process::Processes,
+    },
     ledger::{CpuRow, Ledger, saved::Saved},
     probe::probes::Hooks,
     sample::{
@@ -82,7 +85,12 @@ fn view_of(state: &State, frame: &mut ratatui::Frame<'_>) {
 fn facts() -> Facts {
     let hook = |name: &str| Some(name.to_owned());
     Facts {
-        host: Host { kernel: "made up".to_owned(), online_cpus: (0..CPUS).collect(), possible_cpus: (0..CPUS).collect() },
+        host: Host {
+            kernel: "made up".to_owned(),
+            online_cpus: (0..CPUS).collect(),
+            possible_cpus: (0..CPUS).collect(),
+            processes: Processes::ON_THE_HOST,
+        },
         vendor: Vendor::Amd,
         hooks: Hooks {
             set: hook("fentry:kvm_set_user_return_msr"),

@@ -16,6 +16,12 @@ impl Obstacle {
     pub fn new(problem: impl Into<String>, cure: impl Into<String>) -> Self {
         Self { problem: problem.into(), cure: cure.into() }
     }
+
+    /// The same, said of something.
+    #[must_use]
+    pub fn of(self, what: impl fmt::Display) -> Self {
+        Self { problem: format!("{what}: {}", self.problem), ..self }
+    }
 }
 
 impl fmt::Display for Obstacle {

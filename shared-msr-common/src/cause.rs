@@ -38,6 +38,12 @@ pub struct CauseKey {
 impl CauseKey {
     /// Before the first close.
     pub const NONE: Self = Self { owner: 0, payer: 0, cpu: 0, kind: 0, code: 0 };
+
+    /// The process that ran the restore; 0 where that was not seen.
+    pub const fn payer_process(&self) -> u32 {
+        // A tgid has 22 bits at most.
+        self.payer as u32
+    }
 }
 
 /// What is counted for one cause.

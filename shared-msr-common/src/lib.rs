@@ -33,10 +33,16 @@ pub const STRUCTURE_BYTES: usize = 320;
 /// How many bytes one run of the peek program copies.
 pub const PEEK_BYTES: usize = 512;
 
-/// What the peek program copied.
+/// What the peek program copied, and how that went.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct PeekBuffer {
+    /// The number of the run that wrote this, as user space gave it: a run that did not happen leaves another one.
+    pub run: u64,
+    /// The address that was asked for.
+    pub address: u64,
+    /// 0, or what the helper returned: a negative errno. The helper zeroes the bytes when it fails.
+    pub status: i64,
     /// The bytes, from the address that was asked for.
     pub bytes: [u8; PEEK_BYTES],
 }
@@ -65,6 +71,6 @@ mod user {
     unsafe impl aya::Pod for super::CauseTally {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::event::Event {}
-    // SAFETY: an array of bytes.
+    // SAFETY: as above; the bytes fill whole words.
     unsafe impl aya::Pod for super::PeekBuffer {}
 }

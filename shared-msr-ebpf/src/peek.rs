@@ -14,17 +14,29 @@ use shared_msr_common::{PEEK_BYTES, PeekBuffer};
 #[map]
 static PEEK: Array<PeekBuffer> = Array::with_max_entries(1, 0);
 
-/// Copies `arg1` bytes of kernel memory from address `arg0` into `PEEK`. Never attached: user space runs it with
-/// `BPF_PROG_TEST_RUN`. Returns 0, or what the helper returned (`-EFAULT` for an address that is not mapped).
+/// `E2BIG` (include/uapi/asm-generic/errno-base.h).
+const E2BIG: i64 = 7;
+
+/// Copies `arg1` bytes of kernel memory from address `arg0` into `PEEK`, as run number `arg2`. Never attached: user space runs it
+/// with `BPF_PROG_TEST_RUN`.
+///
+/// The outcome travels in the buffer: `#[raw_tracepoint]` of aya-ebpf-macros drops what this function returns and returns 0.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_peek(context: RawTracePointContext) -> i32 {
     let address: u64 = context.arg(0);
     let length: u64 = context.arg(1);
-    let Some(buffer) = PEEK.get_ptr_mut(0) else { return -1 };
-    if length > PEEK_BYTES as u64 {
-        return -1;
-    }
-    // SAFETY: at most PEEK_BYTES go into a buffer of that size; the helper checks the source.
-    let result = unsafe { bpf_probe_read_kernel(buffer.cast::<c_void>(), length as u32, address as *const c_void) };
-    result as i32
+    let run: u64 = context.arg(2);
+    let Some(buffer) = PEEK.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map's own memory, of one process that makes one run at a time.
+    let buffer = unsafe { &mut *buffer };
+    buffer.status = if length > PEEK_BYTES as u64 {
+        -E2BIG
+    } else {
+        let bytes = buffer.bytes.as_mut_ptr().cast::<c_void>();
+        // SAFETY: at most PEEK_BYTES go into an array of that size; the helper checks the source.
+        unsafe { bpf_probe_read_kernel(bytes, length as u32, address as *const c_void) }
+    };
+    buffer.address = address;
+    buffer.run = run;
+    0
 }

@@ -1,7 +1,7 @@
 //! `shared-msr doctor`
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::{self, Write as _},
     process::ExitCode,
 };
@@ -11,6 +11,7 @@ use aya::programs::loaded_programs;
 
 use crate::{
     cli::DoctorArguments,
+    kernel::lockdown,
     obstacle::Obstacle,
     probe::{
         probes::{Options, PROGRAM_PREFIX, Probes, Sight},
@@ -108,10 +109,7 @@ fn asides() -> Vec<Finding> {
         Ok(_) => "/dev/kvm can be used: `shared-msr guest` works".to_owned(),
         Err(error) => format!("/dev/kvm cannot be used ({error}): `shared-msr guest` does not work, all else does"),
     };
-    let lockdown = match fs::read_to_string("/sys/kernel/security/lockdown") {
-        Ok(modes) => format!("lockdown: {}", modes.trim()),
-        Err(_) => "no lockdown".to_owned(),
-    };
+    let lockdown = lockdown::modes().map_or_else(|| "no lockdown".to_owned(), |modes| format!("lockdown: {modes}"));
     [("guest", guest), ("security", lockdown), ("others", others()), ("built with", env!("SHARED_MSR_BPF_COMPILER").to_owned())]
         .into_iter()
         .map(|(topic, text)| Finding { topic, outcome: Ok(text), weight: Weight::Limit })

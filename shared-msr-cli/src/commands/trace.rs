@@ -4,7 +4,10 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use shared_msr_common::{event::Event, owner::NOBODY};
+use shared_msr_common::{
+    event::{self, Event},
+    owner::NOBODY,
+};
 
 use super::{
     child,
@@ -22,7 +25,7 @@ use crate::{
     report::{filter::Filter, number::counted},
     sample::{
         measurement::{Measurement, TIDY_EVERY},
-        owners::Vm,
+        owners::{Vm, tgid},
     },
     trace::{Words, json, text},
 };
@@ -91,11 +94,11 @@ struct Show {
 
 impl Show {
     fn new(arguments: &TraceArguments, target: &Target, began: u64, output: Output) -> Self {
-        let (owners, vms) = Default::default();
+        let (owners, vms, names) = Default::default();
         Self {
             format: arguments.format,
             filter: printer::filter(&arguments.filter),
-            words: Words { vendor: target.vendor, slots: target.msrs(), began, owners, vms },
+            words: Words { vendor: target.vendor, slots: target.msrs(), began, owners, vms, names },
             output,
             limit: arguments.limit.unwrap_or(u64::MAX),
             shown: 0,
@@ -125,6 +128,9 @@ impl Show {
                 self.learn(measurement)?;
                 learnt = true;
             }
+            if event.kind == event::CLOSE {
+                self.words.names.learn(tgid(event.task), &event.command);
+            }
             if self.words.wants(&event, &self.filter) {
                 lines += &match self.format {
                     EventFormat::Text => text::line(&event, &self.words),
@@ -139,8 +145,11 @@ impl Show {
     /// Looks up vCPUs that were not known yet.
     fn learn(&mut self, measurement: &mut Measurement) -> Result<(), Obstacle> {
         self.words.owners = measurement.identities()?;
-        for process in self.words.owners.vcpus.values().map(|vcpu| vcpu.vm.process) {
-            self.words.vms.entry(process).or_insert_with(|| Vm::find(process));
+        let Words { owners, vms, names, .. } = &mut self.words;
+        for vcpu in owners.vcpus.values() {
+            let process = vcpu.vm.process;
+            names.learn(process, &vcpu.command);
+            vms.entry(process).or_insert_with(|| Vm::find(process, names));
         }
         Ok(())
     }

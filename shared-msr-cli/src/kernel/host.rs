@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
 use serde::Serialize;
 
-use super::cpu_list;
+use super::{cpu_list, process::Processes};
 use crate::obstacle::Obstacle;
 
 /// Which part of KVM runs guests here.
@@ -57,6 +57,8 @@ pub struct Host {
     pub online_cpus: Vec<u32>,
     /// CPUs that can ever be there: per-CPU maps have a value for each.
     pub possible_cpus: Vec<u32>,
+    /// Whose processes /proc shows here.
+    pub processes: Processes,
 }
 
 impl Host {
@@ -66,6 +68,7 @@ impl Host {
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
             online_cpus: read_cpus("/sys/devices/system/cpu/online")?,
             possible_cpus: read_cpus("/sys/devices/system/cpu/possible")?,
+            processes: Processes::read(),
         })
     }
 }

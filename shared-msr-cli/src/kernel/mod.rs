@@ -8,9 +8,12 @@ pub mod host;
 pub mod kprobes;
 pub mod kvm_exit;
 pub mod layout;
+pub mod lockdown;
 pub mod msr;
+pub mod plausible;
 #[cfg(test)]
 mod print_fmt;
+pub mod process;
 pub mod rights;
 pub mod structure;
 pub mod symbols;

@@ -7,11 +7,17 @@ const NAMES: [(u32, &str); 8] = [
     (0x0000_0174, "SYSENTER_CS"),
     (0xc000_0080, "EFER"),
     (0xc000_0081, "STAR"),
-    (0xc000_0082, "LSTAR"),
+    (LSTAR, "LSTAR"),
     (0xc000_0083, "CSTAR"),
     (0xc000_0084, "SYSCALL_MASK"),
-    (0xc000_0103, "TSC_AUX"),
+    (TSC_AUX, "TSC_AUX"),
 ];
+
+/// `MSR_LSTAR`.
+pub const LSTAR: u32 = 0xc000_0082;
+
+/// `MSR_TSC_AUX`.
+pub const TSC_AUX: u32 = 0xc000_0103;
 
 /// `MSR_IA32_TSX_CTRL`.
 pub const TSX_CTRL: u32 = 0x122;

@@ -59,6 +59,9 @@ impl Structure {
         if self.notifier != 0 && closer != 0 && self.notifier != closer {
             return Err(format!("its notifier is {:#x}, not {:#x}", self.notifier, closer));
         }
+        if slots == 0 && self.notifier != 0 {
+            return Err("its notifier was registered once, but KVM's list of MSRs is empty".to_owned());
+        }
         if self.registered == 1 && self.notifier == 0 {
             return Err("it is registered without a notifier".to_owned());
         }
@@ -111,6 +114,8 @@ pub(crate) mod tests {
         assert_eq!(good.check(1, 0xffff_ffff_c054_5f10), Ok(()));
         assert!(good.check(1, 0x1234).is_err(), "another notifier");
         assert!(good.check(0, 0).is_err(), "values beyond the last slot");
+        let used = Structure { notifier: 0x1234, ..structure(0, 0, 0) };
+        assert!(used.check(1, 0x1234).is_ok() && used.check(0, 0x1234).is_err(), "used, though KVM's list is empty");
         assert!(Structure { registered: 77, ..good.clone() }.check(1, 0).is_err(), "no boolean");
         assert!(Structure { registered: 0, ..good }.check(1, 0).is_err(), "dirty but not registered");
     }

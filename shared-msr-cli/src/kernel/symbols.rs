@@ -29,6 +29,8 @@ const GLOBALS: [&str; 2] = ["user_return_msrs_global", "shared_msrs_global"];
 const RUNNING_VCPU: &str = "kvm_running_vcpu";
 /// vmlinux, arch/x86/kernel/setup_percpu.c: where each CPU's copy of a per-CPU variable is.
 const PER_CPU_OFFSET: &str = "__per_cpu_offset";
+/// The same file: each CPU's own copy of that.
+const OWN_OFFSET: &str = "this_cpu_off";
 /// vmlinux's linker script: bounds of the per-CPU variables.
 const PER_CPU_BOUNDS: [&str; 2] = ["__per_cpu_start", "__per_cpu_end"];
 
@@ -180,6 +182,12 @@ impl Symbols {
     pub fn per_cpu_offsets(&self) -> Result<u64, Obstacle> {
         visible(*self.0.get(PER_CPU_OFFSET).ok_or_else(|| missing_data(PER_CPU_OFFSET))?)
     }
+
+    /// Where a CPU keeps its own offset, before that is added; none where it is not listed.
+    pub fn own_offset(&self) -> Option<u64> {
+        let symbol = self.0.get(OWN_OFFSET).filter(|symbol| !symbol.in_module)?;
+        (symbol.address != 0).then_some(symbol.address)
+    }
 }
 
 fn wanted(name: &str) -> Option<&'static str> {
@@ -189,7 +197,7 @@ fn wanted(name: &str) -> Option<&'static str> {
         .chain(&STRUCTURES)
         .chain(&GLOBALS)
         .chain(&PER_CPU_BOUNDS)
-        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, RUNNING_VCPU])
+        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, OWN_OFFSET, RUNNING_VCPU])
         .find(|wanted| **wanted == name)
         .copied()
 }
@@ -327,6 +335,13 @@ ffffffffc0999999 d user_return_msrs\t[other]
         let hidden = DEBIAN_6_12.lines().map(|line| format!("0000000000000000{}\n", &line[16..])).collect::<String>();
         let symbols = symbols(&hidden);
         assert!(symbols.list().unwrap_err().cure.contains("kptr_restrict"));
+    }
+
+    #[test]
+    fn a_cpus_own_offset_is_known_where_it_is_listed() {
+        assert_eq!(symbols(DEBIAN_6_12).own_offset(), None);
+        assert_eq!(symbols("0000000000022290 A this_cpu_off\n").own_offset(), Some(0x22290));
+        assert_eq!(symbols("0000000000000000 A this_cpu_off\n").own_offset(), None, "hidden");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>,
         ListSymbols::Apart { list, length } => (list, length),
         ListSymbols::Together(address) => (address + 4, address),
     };
-    let length = read_u32(memory, length)? as usize;
+    let length = read_u32(memory, length).map_err(|why| why.of("the length of KVM's list of MSRs"))? as usize;
     if length > MAX_SLOTS {
         return Err(Obstacle::new(
             format!("KVM's list of MSRs says it has {length} slots, more than the {MAX_SLOTS} there can be"),
@@ -43,7 +43,7 @@ pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>,
     }
     (0..length)
         .map(|slot| {
-            let index = read_u32(memory, list + 4 * slot as u64)?;
+            let index = read_u32(memory, list + 4 * slot as u64).map_err(|why| why.of("KVM's list of MSRs"))?;
             Ok(Slot { slot, index, name: msr::name(index) })
         })
         .collect()
@@ -52,7 +52,9 @@ pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>,
 /// Where the structures are, without a CPU's offset.
 pub fn structure_base(memory: &dyn Memory, symbol: StructureSymbol) -> Result<u64, Obstacle> {
     let base = match symbol {
-        StructureSymbol::Pointer(address) => read_u64(memory, address)?,
+        StructureSymbol::Pointer(address) => {
+            read_u64(memory, address).map_err(|why| why.of("KVM's pointer to its per-CPU structures"))?
+        }
         StructureSymbol::Static(offset) => offset,
     };
     if base == 0 {
@@ -65,9 +67,9 @@ pub fn structure_base(memory: &dyn Memory, symbol: StructureSymbol) -> Result<u6
 }
 
 /// What is added to a per-CPU variable's address to get each CPU's copy of it (arch/x86/include/asm/percpu.h), in the order of
-/// `cpus`.
-pub fn per_cpu_offsets(memory: &dyn Memory, offsets: u64, cpus: &[u32]) -> Result<Vec<u64>, Obstacle> {
-    words(memory, offsets, cpus)
+/// `cpus`; `array` is the address of `__per_cpu_offset`.
+pub fn per_cpu_offsets(memory: &dyn Memory, array: u64, cpus: &[u32]) -> Result<Vec<u64>, Obstacle> {
+    words(memory, array, cpus).map_err(|why| why.of("the CPUs' offsets in __per_cpu_offset"))
 }
 
 /// Elements of an array of words, many with each look.
@@ -99,7 +101,8 @@ fn read_u32(memory: &dyn Memory, address: u64) -> Result<u32, Obstacle> {
     Ok(u32::from_le_bytes(bytes.try_into().map_err(|_| short(address))?))
 }
 
-fn read_u64(memory: &dyn Memory, address: u64) -> Result<u64, Obstacle> {
+/// A word of kernel memory.
+pub(super) fn read_u64(memory: &dyn Memory, address: u64) -> Result<u64, Obstacle> {
     let bytes = memory.read(address, 8)?;
     Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| short(address))?))
 }
@@ -163,5 +166,21 @@ mod tests {
         assert!(structure_base(&memory, StructureSymbol::Pointer(0x200)).is_err(), "not set up");
         assert_eq!(per_cpu_offsets(&memory, 0x900, &[0, 1]), Ok(vec![0x10_0000, 0x20_0000]));
         assert_eq!(per_cpu_offsets(&memory, 0x900, &[1]), Ok(vec![0x20_0000]));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_that_says_what_it_was() {
+        let memory = chunks([(0x100, &1u32.to_le_bytes())]);
+        let problem = |result: Result<(), Obstacle>| result.unwrap_err().problem;
+        let length = read_list(&memory, ListSymbols::Apart { list: 0x200, length: 0x1000 }).map(drop);
+        assert!(problem(length).contains("the length of KVM's list of MSRs: 0x1000 not mapped"));
+        let list = read_list(&memory, ListSymbols::Apart { list: 0x2000, length: 0x100 }).map(drop);
+        assert!(problem(list).contains("KVM's list of MSRs: 0x2000 not mapped"));
+        let offsets = per_cpu_offsets(&memory, 0x3000, &[0]).map(drop);
+        assert!(problem(offsets).contains("__per_cpu_offset: 0x3000 not mapped"));
+        let pointer = structure_base(&memory, StructureSymbol::Pointer(0x4000)).map(drop);
+        assert!(problem(pointer).contains("0x4000 not mapped"));
+        let structure = read_structure(&memory, 0x5000, crate::kernel::layout::DOCUMENTED).map(drop);
+        assert!(problem(structure).contains("0x5000 not mapped"));
     }
 }

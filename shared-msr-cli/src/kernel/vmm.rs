@@ -1,6 +1,6 @@
 //! The name of a VM, from the command line of its VMM; the kernel knows none.
 
-use std::fs;
+use super::process;
 
 /// Longer names are cut: a command line may hold megabytes, and a name ends in a column.
 const LONGEST: usize = 256;
@@ -74,27 +74,10 @@ pub fn name_from_command_line(arguments: &[String]) -> Option<String> {
     printable(&Program::of(program)?.name(arguments)?)
 }
 
-/// The name of the VM that process `tgid` runs, as in [`name_from_command_line`]; none when the process is gone.
+/// The name of the VM that process `tgid` runs, as in [`name_from_command_line`]; none when the process is gone, or /proc is not the
+/// one that the number belongs to.
 pub fn name(tgid: u32) -> Option<String> {
-    if !numbers_are_the_kernels() {
-        return None;
-    }
-    name_from_command_line(&split(&fs::read(format!("/proc/{tgid}/cmdline")).ok()?))
-}
-
-/// The name of process `tgid` itself, such as `qemu-system-x86` (the kernel keeps 15 characters); none when it is gone.
-pub fn command(tgid: u32) -> Option<String> {
-    if !numbers_are_the_kernels() {
-        return None;
-    }
-    let command = fs::read(format!("/proc/{tgid}/comm")).ok()?;
-    printable(&String::from_utf8_lossy(&command))
-}
-
-/// Whether our /proc numbers processes as the kernel-side programs do. In a container with a PID namespace of its own the same
-/// number is another process there. The first namespace has a fixed number (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
-fn numbers_are_the_kernels() -> bool {
-    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() == "pid:[4026531836]")
+    name_from_command_line(&split(&process::file(tgid, "cmdline")?))
 }
 
 /// The arguments in /proc/PID/cmdline: each ends in a zero byte.
@@ -370,12 +353,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_has_a_command_and_one_that_is_gone_has_nothing() {
-        let own = std::process::id();
-        let command_here = command(own).unwrap();
-        assert!(!command_here.is_empty() && !command_here.contains('\n'), "{command_here:?}");
-        assert_eq!(name(own), None, "a test is no VMM");
+    fn a_process_that_is_gone_or_no_vmm_has_no_name() {
+        assert_eq!(name(std::process::id()), None, "a test is no VMM");
         // Beyond any process number (PID_MAX_LIMIT is 2^22).
-        assert_eq!((command(u32::MAX), name(u32::MAX)), (None, None));
+        assert_eq!(name(u32::MAX), None);
     }
 }

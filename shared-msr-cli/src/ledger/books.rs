@@ -9,6 +9,7 @@ use shared_msr_common::{
 };
 
 use crate::sample::{
+    names::Names,
     owners::{Owners, Usage, Vm},
     vcpus::Vcpu,
 };
@@ -22,6 +23,8 @@ pub struct OwnerBooks {
     same: BTreeMap<Owner, Owner>,
     /// Their processes, by tgid.
     pub vms: BTreeMap<u32, Vm>,
+    /// Names of processes: of VMs and of payers.
+    pub names: Names,
     /// By owner; nobody's is what cannot be attributed.
     pub tallies: BTreeMap<TallyKey, Tally>,
     /// By cause. The owner is one of `vcpus`, or nobody.
@@ -49,6 +52,7 @@ impl OwnerBooks {
             vcpus: owners.identities.vcpus.clone(),
             same: owners.identities.same.clone(),
             vms: owners.vms.clone(),
+            names: owners.names.clone(),
             tallies: BTreeMap::new(),
             causes: BTreeMap::new(),
             thread_exits: owners.thread_exits.clone(),
@@ -73,7 +77,26 @@ impl OwnerBooks {
             let key = CauseKey { owner: books.known(key.owner), ..*key };
             books.causes.entry(key).or_insert(CauseTally::EMPTY).add(tally);
         }
+        books.name();
         books
+    }
+
+    /// Gives each process the one name that it has in all rows.
+    fn name(&mut self) {
+        let Self { names, vms, vcpus, causes, .. } = self;
+        for (vm, known) in vms.iter() {
+            names.learn_from(*vm, &[0; COMMAND_BYTES], |_| known.command.clone());
+        }
+        for vcpu in vcpus.values() {
+            names.learn_from(vcpu.vm.process, &vcpu.command, |_| None);
+            vms.entry(vcpu.vm.process).or_default();
+        }
+        for (key, tally) in causes.iter() {
+            names.learn_from(key.payer_process(), &tally.command, |_| None);
+        }
+        for (vm, known) in vms.iter_mut() {
+            known.command = names.of(*vm).map(str::to_owned);
+        }
     }
 
     /// What follows is of this CPU.

@@ -20,6 +20,7 @@ pub(super) struct CpuLedger {
     pub(super) sight: Sight,
     pub(super) checked: bool,
     unsettled_exits: u64,
+    unreadable: bool,
     torn: bool,
 }
 
@@ -48,7 +49,7 @@ impl CpuLedger {
             (_, None) => state.settle_exits(slots as u64),
         }
         state.credit_all(books);
-        Self { cpu: sample.cpu, state, sight, checked, unsettled_exits, torn: sample.torn }
+        Self { cpu: sample.cpu, state, sight, checked, unsettled_exits, unreadable: sample.unreadable, torn: sample.torn }
     }
 
     /// What `slot` counted.
@@ -101,6 +102,7 @@ impl CpuLedger {
             implausible_structures: self.state.implausible,
             missed_closes: self.state.missed_closes,
             unsettled_exits: self.unsettled_exits,
+            unreadable_samples: u64::from(self.unreadable),
             torn_samples: u64::from(self.torn),
             uncredited: self.state.uncredited,
             refused_vcpus: self.state.vcpus_refused,

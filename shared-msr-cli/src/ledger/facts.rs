@@ -10,8 +10,7 @@ use shared_msr_common::{
     reasons::{AS_AT_START, has_place, reason_at},
 };
 
-use super::Ledger;
-use crate::sample::vcpus::command;
+use super::{Ledger, books::OwnerBooks};
 
 /// The numbers of a row. Those that the hooks in use cannot tell are 0 here; [`Ledger::sight`] says which they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +69,7 @@ pub type Cause = (u32, u32);
 pub struct Payer {
     /// The process; 0 for all those that found no row of their own, or where it was not seen.
     pub tgid: u32,
-    /// Name of its thread that was first seen to pay.
+    /// Its name; empty where that is not known.
     pub command: String,
 }
 
@@ -100,6 +99,13 @@ pub struct Depth {
     pub by_reason: bool,
     /// Closes and restores by cause and payer.
     pub by_cause: bool,
+}
+
+impl OwnerBooks {
+    /// A process that paid, under the one name that it has.
+    pub(super) fn payer(&self, tgid: u32) -> Payer {
+        Payer { tgid, command: self.names.of(tgid).unwrap_or_default().to_owned() }
+    }
 }
 
 impl Ledger {
@@ -139,8 +145,8 @@ impl Ledger {
 
     fn causes_as_facts(&self, facts: &mut Vec<Fact>) {
         for (key, tally) in &self.owners.causes {
-            let CauseKey { owner, payer, cpu, kind, code } = *key;
-            let payer = Payer { tgid: u32::try_from(payer).unwrap_or(0), command: command(&tally.command) };
+            let CauseKey { owner, cpu, kind, code, .. } = *key;
+            let payer = self.owners.payer(key.payer_process());
             let about = Fact { owner, cpu: place(cpu), cause: Some((kind, code)), payer: Some(payer), ..Fact::default() };
             let measures = Measures { closes: tally.closed, clean_closes: tally.clean, ..Measures::default() };
             facts.push(Fact { measures, ..about.clone() });

@@ -4,6 +4,7 @@ mod attribution;
 pub mod books;
 mod cpu;
 pub mod distribution;
+mod empty_list;
 pub mod facts;
 mod invariants;
 pub mod rows;
@@ -156,6 +157,9 @@ pub struct Lost {
     pub implausible_structures: u64,
     /// Exits of which it is not known whether a slot was dirty.
     pub unsettled_exits: u64,
+    /// CPUs whose structure could not be read beside their counters, though it could when the host was surveyed.
+    #[serde(default)]
+    pub unreadable_samples: u64,
     /// CPUs whose counters could be copied only in the middle of an event.
     pub torn_samples: u64,
     /// Returns to the VMM without the close of a window that there must have been: hooks did not fire.
@@ -183,6 +187,7 @@ impl Lost {
         self.unreadable_structures += other.unreadable_structures;
         self.implausible_structures += other.implausible_structures;
         self.unsettled_exits += other.unsettled_exits;
+        self.unreadable_samples += other.unreadable_samples;
         self.torn_samples += other.torn_samples;
         self.missed_closes += other.missed_closes;
         self.hooks_off += other.hooks_off;
@@ -218,12 +223,13 @@ impl Lost {
     }
 
     /// Each counter by its name, for people.
-    pub fn named(&self) -> [(&'static str, u64); 13] {
+    pub fn named(&self) -> [(&'static str, u64); 14] {
         [
             ("unseen changes", self.unseen_changes),
             ("unreadable structures", self.unreadable_structures),
             ("implausible structures", self.implausible_structures),
             ("unsettled exits", self.unsettled_exits),
+            ("structures that could be read at the start and cannot be any more", self.unreadable_samples),
             ("torn samples", self.torn_samples),
             ("closes that were not heard of, because a hook did not fire", self.missed_closes),
             ("looks at which hooks were switched off on this host", self.hooks_off),
@@ -298,7 +304,10 @@ impl Ledger {
         let mut owners = OwnerBooks::open(&snapshot.owners);
         let settle = |sample| CpuLedger::settle(sample, snapshot.sight, snapshot.checked, list.len(), &mut owners);
         let cpus: Vec<CpuLedger> = snapshot.cpus.iter().map(settle).collect();
-        let violations = cpus.iter().flat_map(|cpu| invariants::violations(cpu, list)).collect();
+        let mut violations: Vec<String> = cpus.iter().flat_map(|cpu| invariants::violations(cpu, list)).collect();
+        if list.is_empty() {
+            violations.extend(empty_list::violations(&snapshot.cpus, &cpus));
+        }
         let row = |(position, slot): (usize, &Slot)| {
             let mut counts = Counts::ZERO;
             cpus.iter().for_each(|cpu| counts.add(&cpu.counts(position)));

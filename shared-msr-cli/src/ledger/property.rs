@@ -281,7 +281,7 @@ fn owners() -> Owners {
 
 fn settle(state: CpuState, books: &OwnerBooks, kvm: &Kvm, hooks: Hooks) -> Ledger {
     let list: Vec<Slot> = (0..SLOTS).map(|slot| Slot { slot, index: 0, name: format!("slot {slot}") }).collect();
-    let sample = CpuSample { cpu: 0, state, structure: Some(kvm.structure()), torn: false };
+    let sample = CpuSample { cpu: 0, state, structure: Some(kvm.structure()), unreadable: false, torn: false };
     let sight = Sight::Split(hooks.watched());
     let snapshot = Snapshot {
         cpus: vec![sample],

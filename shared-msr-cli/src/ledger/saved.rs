@@ -15,6 +15,7 @@ use crate::{
     kernel::tables::Slot,
     probe::probes::Sight,
     sample::{
+        names::Names,
         owners::{Owners, Usage, Vm},
         vcpus::{Identities, Vcpu, VcpuId, VmId, command},
     },
@@ -142,6 +143,8 @@ impl From<Saved> for Ledger {
         let owners = Owners {
             identities: Identities { vcpus: saved.vcpus.iter().map(vcpu_back).collect(), ..Identities::default() },
             vms: saved.vms.into_iter().map(|(vm, name, command)| (vm, Vm { name, command })).collect(),
+            // Made anew from the others.
+            names: Names::default(),
             tallies: saved.tallies.iter().map(tally_back).collect(),
             causes: saved.causes.into_iter().map(cause_back).collect(),
             banks: saved.banks.map(|banks| banks.into_iter().map(bank).collect()),

@@ -6,7 +6,10 @@ use shared_msr_common::{BankKey, CpuState, ReasonCounters, WindowTally, accounti
 
 use super::{Events, Ledger};
 use crate::{
-    kernel::{structure::tests::structure, tables::Slot},
+    kernel::{
+        structure::{Structure, tests::structure},
+        tables::Slot,
+    },
     probe::probes::Sight,
     sample::{CpuSample, Snapshot, owners::Owners},
 };
@@ -36,7 +39,7 @@ fn settle_as(sample: CpuSample, sight: Sight, checked: bool) -> Ledger {
 }
 
 fn sample(state: CpuState, registered: u8, host: u64, curr: u64) -> CpuSample {
-    CpuSample { cpu: 0, state, structure: Some(structure(registered, host, curr)), torn: false }
+    CpuSample { cpu: 0, state, structure: Some(structure(registered, host, curr)), unreadable: false, torn: false }
 }
 
 /// A window that was opened and closed, and of which it was not seen when.
@@ -50,6 +53,46 @@ fn open_window() -> CpuState {
     state.slots[0].made_dirty = 1;
     state.slots[0].deferred = 10;
     state
+}
+
+#[test]
+fn an_empty_list_is_not_believed_where_kvm_is_seen_to_use_one() {
+    let settle = |state, structure| {
+        let cpus = vec![CpuSample { cpu: 3, state, structure, unreadable: false, torn: false }];
+        let owners = Owners { still: true, ..Owners::default() };
+        let duration = Duration::from_secs(1);
+        let sight = Sight::Split(Watched::Calls);
+        let snapshot = Snapshot {
+            cpus,
+            duration,
+            skipped_runs: None,
+            owners,
+            sight,
+            checked: true,
+            timed: false,
+            reloads: 0,
+            list_changes: 0,
+            hooks_off: 0,
+        };
+        Ledger::settle(&snapshot, &[])
+    };
+    let unused = structure(0, 0, 0);
+    assert!(settle(CpuState::EMPTY, Some(unused.clone())).reconciled());
+    let sets = CpuState { implausible: 255, ..CpuState::EMPTY };
+    let window = CpuState { known: 1, windows: ONE_WINDOW, ..CpuState::EMPTY };
+    let used = Structure { notifier: 0xffff_ffff_c054_5f10, ..unused.clone() };
+    for (state, structure) in [(sets, unused.clone()), (window, unused), (CpuState::EMPTY, used)] {
+        let ledger = settle(state, Some(structure));
+        assert!(!ledger.verified() && ledger.violations[0].starts_with("CPU 3: KVM's list of MSRs is empty, but"));
+    }
+}
+
+#[test]
+fn a_structure_that_cannot_be_read_any_more_is_a_loss() {
+    let state = CpuState { known: 1, exits: 5, settled_exits: 5, ..CpuState::EMPTY };
+    let ledger = settle(CpuSample { cpu: 0, state, structure: None, unreadable: true, torn: false });
+    assert_eq!(ledger.lost.unreadable_samples, 1);
+    assert_eq!(ledger.since(&ledger).lost.unreadable_samples, 1, "it is no event that is counted once");
 }
 
 #[test]
@@ -76,7 +119,7 @@ fn a_cpu_without_events_was_all_the_time_as_it_is_now() {
 #[test]
 fn exits_of_a_cpu_whose_structure_is_unknown_are_a_loss() {
     let state = CpuState { exits: 1000, ..CpuState::EMPTY };
-    let ledger = settle(CpuSample { cpu: 0, state, structure: None, torn: false });
+    let ledger = settle(CpuSample { cpu: 0, state, structure: None, unreadable: false, torn: false });
     assert_eq!(ledger.lost.unsettled_exits, 1000);
     assert_eq!(ledger.totals.deferred, Some(0));
 }
@@ -166,7 +209,7 @@ fn hooks_that_never_fire_are_found_out() {
 fn where_only_wrmsrs_are_counted_everything_else_is_unknown() {
     let mut state = CpuState { exits: 10, userspace_exits: 2, ..CpuState::EMPTY };
     state.slots[0].wrmsrs_unpaired = 4;
-    let ledger = settle_as(CpuSample { cpu: 0, state, structure: None, torn: false }, Sight::WritesOnly, true);
+    let ledger = settle_as(CpuSample { cpu: 0, state, structure: None, unreadable: false, torn: false }, Sight::WritesOnly, true);
     let counts = ledger.msrs[0].counts;
     assert_eq!((counts.wrmsrs, counts.set_written, counts.deferred, counts.performed), (Some(4), None, None, None));
     let Events { exits, windows_opened, .. } = ledger.events;

@@ -121,14 +121,18 @@ impl Maps {
         self.thread_exits.all()
     }
 
-    /// All rows, each at a moment of its own; owners last, so that there is none of whom nothing is known.
-    pub fn rows(&self) -> Result<Rows, Obstacle> {
-        let tallies = self.tallies.all()?;
+    /// Rows by cause.
+    pub fn causes(&self) -> Result<BTreeMap<CauseKey, CauseTally>, Obstacle> {
         let mut causes = self.causes.all()?;
         for (key, tally) in self.other_payers.all()? {
             causes.entry(key).or_insert(CauseTally::EMPTY).add(&tally);
         }
-        let banks = self.banks.all()?;
+        Ok(causes)
+    }
+
+    /// All rows, each at a moment of its own; owners last, so that there is none of whom nothing is known.
+    pub fn rows(&self) -> Result<Rows, Obstacle> {
+        let (tallies, causes, banks) = (self.tallies.all()?, self.causes()?, self.banks.all()?);
         Ok(Rows { tallies, causes, banks, vcpus: self.vcpus.all()?, threads: self.threads.all()? })
     }
 

@@ -7,6 +7,7 @@ use crate::{
     kernel::{
         exit_reason::{self, ReasonPath, Record},
         layout::{DOCUMENTED, Layout},
+        lockdown,
         vcpu::VcpuFacts,
     },
     obstacle::Obstacle,
@@ -177,10 +178,13 @@ pub(super) fn refused_with(what: &str, error: &dyn std::error::Error, log: &str)
         reasons.push(substance(&format!("the verifier says:\n{log}")));
     }
     reasons.dedup();
-    Obstacle::new(
-        format!("the kernel refuses {what} ({})", reasons.join(": ")),
-        "run it as root, and see whether lockdown (/sys/kernel/security/lockdown) or a container forbids bpf(2)",
-    )
+    // Since 5.14 (ff40e51043af; 5.10.y has it, too) a locked-down kernel has no helper that reads its memory, which the verifier calls invalid.
+    let cure = if lockdown::is_confidential() {
+        lockdown::LOCKED_DOWN
+    } else {
+        "run it as root, and see whether lockdown (/sys/kernel/security/lockdown) or a container forbids bpf(2)"
+    };
+    Obstacle::new(format!("the kernel refuses {what} ({})", reasons.join(": ")), cure)
 }
 
 /// The verifier's log runs to thousands of lines; its last line of substance says what it objects to.

@@ -10,9 +10,11 @@ use super::{
 use crate::{
     kernel::{
         btf::KernelBtf,
-        host::{self, Host},
+        host::{self, Host, Vendor},
         kprobes,
         layout::{KnownLayout, Layout},
+        plausible,
+        process::Processes,
         rights,
         symbols::{CLOSER, Symbols},
         tables::{self, Slot},
@@ -93,6 +95,7 @@ impl Survey {
         let host = self.keep("host", Weight::Fatal, Host::read(), |host| {
             format!("Linux {}, {} of {} CPUs online", host.kernel, host.online_cpus.len(), host.possible_cpus.len())
         });
+        let _ = self.keep("processes", Weight::Limit, Processes::read().described(), Clone::clone);
         let vendor = self.keep("kvm", Weight::Fatal, host::vendor(), |vendor| vendor.module().to_owned());
         // Without KVM, the lack of its symbols is no news.
         let (host, vendor) = (host.ok()?, vendor.ok()?);
@@ -108,27 +111,32 @@ impl Survey {
         });
         let _ = self.keep("btf", Weight::Limit, described, |()| "of vmlinux and KVM".to_owned());
         rights.ok()?;
-        let tables = self.tables(&symbols, &host, &btf);
+        let tables = self.tables(&symbols, (&host, vendor), &btf);
         Some(Target { host, vendor, setter, closer, dropper, tables, btf })
     }
 
-    fn tables(&mut self, symbols: &Symbols, host: &Host, btf: &KernelBtf) -> Result<Tables, Obstacle> {
+    fn tables(&mut self, symbols: &Symbols, (host, vendor): (&Host, Vendor), btf: &KernelBtf) -> Result<Tables, Obstacle> {
         let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
         let addresses =
             self.keep("variables", Weight::Limit, addresses(), |_| "the list of MSRs and the per-CPU structures".to_owned());
         let (list_symbols, symbol, offsets) = addresses?;
         let peek =
             self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
-        let list = self.keep("list", Weight::Limit, tables::read_list(&peek, list_symbols), |list| describe_list(list))?;
+        let certain = plausible::certain(vendor, list_symbols).map(|index| (index, vendor));
+        let read = tables::read_list(&peek, list_symbols).and_then(|list| plausible::list(&list, certain).map(|()| list));
+        let list = self.keep("list", Weight::Limit, read, |list| describe_list(list))?;
         let layout = KnownLayout::find(btf);
         let closer = symbols.closer().map_or(0, |closer| closer.address);
-        let base = tables::structure_base(&peek, symbol);
-        let offsets = tables::per_cpu_offsets(&peek, offsets, &host.possible_cpus);
-        let checked = base.and_then(|base| offsets.map(|offsets| (base, offsets))).and_then(|(base, offsets)| {
+        let checked = tables::per_cpu_offsets(&peek, offsets, &host.possible_cpus).and_then(|offsets| {
+            if let Some(own) = symbols.own_offset() {
+                plausible::offsets(&peek, own, &host.possible_cpus, &offsets)?;
+            }
+            let base = tables::structure_base(&peek, symbol)?;
             let structures: Vec<u64> = offsets.iter().map(|offset| base.wrapping_add(*offset)).collect();
             for (cpu, address) in host.possible_cpus.iter().zip(&structures) {
-                check_structure(&peek, *address, layout.layout, list.len(), closer)
-                    .map_err(|why| implausible(*cpu, &why, &layout))?;
+                let verdict = check_structure(&peek, *address, layout.layout, list.len(), closer);
+                let verdict = verdict.map_err(|why| why.of(format!("the per-CPU structure of CPU {cpu}")))?;
+                verdict.map_err(|why| implausible(*cpu, &why, &layout))?;
             }
             Ok((base, offsets, structures))
         });
@@ -163,17 +171,16 @@ fn implausible(cpu: u32, why: &str, layout: &KnownLayout) -> Obstacle {
     )
 }
 
-/// Reads a structure and checks it. A close that is just running has taken back `registered` but not yet all values, so
-/// a contradiction must stand for a while before it is believed.
-fn check_structure(peek: &Peek, address: u64, layout: Layout, slots: usize, closer: u64) -> Result<(), String> {
+/// Reads a structure and checks it; says what contradicts it. A close that is just running has taken back `registered` but not yet
+/// all values, so a contradiction must stand for a while before it is believed.
+fn check_structure(peek: &Peek, address: u64, layout: Layout, slots: usize, closer: u64) -> Result<Result<(), String>, Obstacle> {
     let mut verdict = Ok(());
     for _ in 0..10 {
-        let structure = tables::read_structure(peek, address, layout).map_err(|obstacle| obstacle.problem)?;
-        verdict = structure.check(slots, closer);
+        verdict = tables::read_structure(peek, address, layout)?.check(slots, closer);
         if verdict.is_ok() {
             break;
         }
         thread::sleep(Duration::from_millis(1));
     }
-    verdict
+    Ok(verdict)
 }

@@ -339,7 +339,7 @@ fn cell(by: By, fact: &Fact, report: &Report<'_>) -> (SortKey, Cell) {
             None => nothing(),
             Some(payer) => {
                 let value = json!({"tgid": (payer.tgid != 0).then_some(payer.tgid), "command": payer.command});
-                text(labels::payer_cell(payer), value, SortKey::Number(payer.tgid.into()))
+                text(labels::payer_cell(payer, &ledger.owners.vms), value, SortKey::Number(payer.tgid.into()))
             }
         },
     }

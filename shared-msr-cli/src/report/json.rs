@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Report, labels};
 use crate::{
-    kernel::host::Vendor,
+    kernel::{host::Vendor, process::PidNamespace},
     ledger::{Counts, CpuRow, Events, Lost, MsrRow, rows::ReasonRow},
     probe::{
         ladder::{Event, Refused},
@@ -56,6 +56,10 @@ struct HostPart<'a> {
     kernel: &'a str,
     vendor: Vendor,
     cpus: usize,
+    /// Where shared-msr ran.
+    pid_namespace: PidNamespace,
+    /// Whether names of processes could be read.
+    names: bool,
     hooks: &'a Hooks,
     refused: Vec<RefusedPart<'a>>,
 }
@@ -117,6 +121,8 @@ pub fn render(report: &Report<'_>) -> Result<String, serde_json::Error> {
             kernel: &report.host.kernel,
             vendor: report.vendor,
             cpus: report.host.online_cpus.len(),
+            pid_namespace: report.host.processes.pid_namespace,
+            names: report.host.processes.names,
             hooks: report.hooks,
             refused: report.refused.iter().map(refused).collect(),
         },

@@ -1,5 +1,7 @@
 //! Words for causes, reasons, payers and VMs. An unknown number is shown as a number, never under a wrong name.
 
+use std::collections::BTreeMap;
+
 use shared_msr_common::cause;
 
 use crate::{
@@ -50,10 +52,11 @@ pub(crate) fn reason_name(vendor: Vendor, reason: u32) -> Option<String> {
     exit_names::exit_reason(vendor, reason).map(|name| name.to_string())
 }
 
-/// Who paid.
-pub(crate) fn payer_cell(payer: &Payer) -> String {
+/// Who paid. A process that runs a VM is called as that VM is in its rows.
+pub(crate) fn payer_cell(payer: &Payer, vms: &BTreeMap<u32, Vm>) -> String {
     match (payer.tgid, payer.command.as_str()) {
         (0, _) => "others".to_owned(),
+        (tgid, _) if vms.contains_key(&tgid) => process_cell(tgid, vms.get(&tgid)),
         (tgid, "") => tgid.to_string(),
         (tgid, command) => format!("{tgid} {command}"),
     }

@@ -9,6 +9,7 @@ pub mod json;
 pub mod jsonl;
 pub(crate) mod labels;
 pub mod number;
+mod processes;
 mod summary;
 pub mod table;
 pub mod verdict;

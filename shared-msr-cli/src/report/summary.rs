@@ -27,7 +27,8 @@ fn causes(report: &Report<'_>) -> String {
     for row in report.ledger.causes(|_| true) {
         let (sum, parts) = kinds.entry(labels::cause(row.cause.0)).or_default();
         *sum += row.measures.closes;
-        let what = labels::cause_reason(row.cause).or_else(|| row.payer.as_ref().map(labels::payer_cell));
+        let payer = || row.payer.as_ref().map(|payer| labels::payer_cell(payer, &report.ledger.owners.vms));
+        let what = labels::cause_reason(row.cause).or_else(payer);
         parts.push(format!("{} {}", grouped(row.measures.closes), what.unwrap_or_default()));
     }
     let kind = |(kind, (sum, parts)): (&str, (u64, Vec<String>))| {

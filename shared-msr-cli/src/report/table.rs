@@ -5,6 +5,7 @@ use super::{
     by::{self, By, Rows},
     columns::{self, Style},
     number::{grouped, grouped_signed, known},
+    processes,
     summary::{self, untraced_exits},
     verdict::verdict,
 };
@@ -33,12 +34,14 @@ pub fn render(report: &Report<'_>, style: Style) -> String {
     text += "\n";
     text += &summary::who(report);
     text += &summary::observed(report);
+    text += processes::line(report.host.processes);
     text
 }
 
 /// The end of a report by intervals.
 pub fn close(report: &Report<'_>) -> String {
-    "\n".to_owned() + &warnings(report) + &summary::who(report) + &summary::observed(report)
+    let whose = processes::line(report.host.processes);
+    "\n".to_owned() + &warnings(report) + &summary::who(report) + &summary::observed(report) + whose
 }
 
 /// What was lost, and what does not add up.

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     kernel::{
         host::{Host, Vendor},
+        process::{PidNamespace, Processes},
         tables::Slot,
     },
     ledger::{Counts, CpuRow, Events, Ledger, Lost, MsrRow, books::OwnerBooks},
@@ -119,7 +120,15 @@ fn with_report<T>(ledger: &Ledger, show: impl FnOnce(&Report<'_>) -> T) -> T {
 }
 
 fn with_choice<T>(ledger: &Ledger, by: &[By], filter: &Filter, show: impl FnOnce(&Report<'_>) -> T) -> T {
-    let host = Host { kernel: "6.12".to_owned(), online_cpus: vec![0, 1], possible_cpus: vec![0, 1, 2, 3] };
+    with_host(ledger, (by, filter), Processes::ON_THE_HOST, show)
+}
+
+fn with_processes<T>(ledger: &Ledger, processes: Processes, show: impl FnOnce(&Report<'_>) -> T) -> T {
+    with_host(ledger, (&[By::Msr], &Filter::default()), processes, show)
+}
+
+fn with_host<T>(ledger: &Ledger, (by, filter): (&[By], &Filter), processes: Processes, show: impl FnOnce(&Report<'_>) -> T) -> T {
+    let host = Host { kernel: "6.12".to_owned(), online_cpus: vec![0, 1], possible_cpus: vec![0, 1, 2, 3], processes };
     let name = |name: &str| name.to_owned();
     let hooks = Hooks {
         set: Some(name("a:s")),
@@ -195,8 +204,8 @@ fn a_vm_is_shown_with_its_process_whether_it_has_a_name_or_not() {
 fn who_paid_is_another_column_than_whose_values_they_were() {
     let text = with_choice(&busy(), &[By::Vm, By::Cause, By::Payer], &Filter::default(), plain);
     let rows = cells(&text);
-    assert!(rows.contains(&vec!["77", "web,1", "userspace-exit", "IO", "77", "CPU", "0/KVM", "250", "250", "0"]), "{text}");
-    assert!(rows.contains(&vec!["90", "foreign", "500", "make", "1", "1", "0"]), "{text}");
+    assert!(rows.contains(&vec!["77", "web,1", "userspace-exit", "IO", "77", "web,1", "250", "250", "0"]), "{text}");
+    assert!(rows.contains(&vec!["90", "CPU", "0/KVM", "foreign", "500", "make", "1", "1", "0"]), "{text}");
     assert!(text.contains("Windows closed by: 250 userspace-exit (250 IO); 1 foreign (1 500 make)."), "{text}");
 }
 
@@ -318,6 +327,67 @@ fn a_vendor_that_does_not_use_the_mechanism_is_named() {
         text.contains("this kernel's kvm_amd does not use user-return MSRs") && text.contains("77 exits, no window"),
         "{text}"
     );
+}
+
+#[test]
+fn an_empty_list_that_is_contradicted_is_no_vendor_that_does_not_use_the_mechanism() {
+    let mut ledger = ledger(Counts::ZERO, Events { exits: 77, ..Events::ZERO });
+    ledger.msrs.clear();
+    ledger.violations = vec!["CPU 0: KVM's list of MSRs is empty, but there was a notifier that was registered".to_owned()];
+    let text = verdict_of(&ledger);
+    assert!(!text.contains("nothing to put off") && text.contains("kvm_amd was seen to use"), "{text}");
+}
+
+#[test]
+fn a_pid_namespace_of_its_own_is_one_line() {
+    let last = |pid_namespace, names| {
+        with_processes(&busy(), Processes { pid_namespace, names }, |report| {
+            let json: Value = serde_json::from_str(&json::render(report).unwrap()).unwrap();
+            let host = (json["host"]["pid_namespace"].clone(), json["host"]["names"].clone());
+            (plain(report).lines().last().unwrap_or_default().to_owned(), host)
+        })
+    };
+    assert!(!last(PidNamespace::Host, true).0.contains("PID namespace"));
+    assert_eq!(last(PidNamespace::Host, true).1, ("host".into(), true.into()));
+    let (text, json) = last(PidNamespace::Own, true);
+    assert!(text.contains("PID namespace of its own, but /proc is the host's"), "{text}");
+    assert_eq!(json, ("own".into(), true.into()));
+    let (text, json) = last(PidNamespace::Own, false);
+    assert!(text.contains("PID namespace of its own, and /proc is not the host's"), "{text}");
+    assert_eq!(json, ("own".into(), false.into()));
+}
+
+#[test]
+fn a_process_has_one_name_whichever_of_its_threads_was_seen() {
+    const VCPU: u64 = 178 << 32 | 179;
+    let paid = |command: &[u8; 16]| CauseTally { closed: 1, command: *command, ..CauseTally::EMPTY };
+    let cause = |owner, kind| CauseKey { owner, payer: 178, cpu: EVERY_CPU, kind, code: 2 };
+    let vm = VmId { process: (VCPU >> 32) as u32, number: Some(1) };
+    let vcpu = Vcpu { task: VCPU, vm, id: VcpuId::Number(0), ended: false, command: *b"guest-vcpu\0\0\0\0\0\0" };
+    let mut owners = Owners {
+        identities: Identities { vcpus: [(VCPU, vcpu)].into(), ..Identities::default() },
+        causes: [
+            (cause(VCPU, USERSPACE_EXIT), paid(b"guest-vcpu\0\0\0\0\0\0")),
+            (cause(VCPU, FOREIGN), paid(b"renamed\0\0\0\0\0\0\0\0\0")),
+            (cause(NOBODY, FOREIGN), paid(b"shared-msr\0\0\0\0\0\0")),
+        ]
+        .into(),
+        ..Owners::default()
+    };
+    for (own, name) in [(Some("shared-msr"), "shared-msr"), (None, "guest-vcpu")] {
+        owners.vms = [(178, Vm { name: None, command: own.map(str::to_owned) })].into();
+        let mut ledger = busy();
+        ledger.owners = OwnerBooks::open(&owners);
+        with_choice(&ledger, &[By::Payer], &Filter::default(), |report| {
+            let json: Value = serde_json::from_str(&json::render(report).unwrap()).unwrap();
+            assert_eq!(json["vms"][0]["command"], name);
+            let payers = json["causes"].as_array().unwrap().iter().filter(|cause| !cause["payer"].is_null());
+            assert!(payers.clone().count() == 1 && payers.clone().all(|cause| cause["payer"]["command"] == name), "{json}");
+            assert_eq!(json["rows"][0]["payer"]["command"], name);
+            assert_eq!(json["rows"].as_array().unwrap().len(), 1, "payers are told by their process alone");
+            assert!(plain(report).lines().any(|line| line.starts_with(&format!("178 {name} "))), "{}", plain(report));
+        });
+    }
 }
 
 #[test]

@@ -10,6 +10,14 @@ use crate::{
 pub fn verdict(ledger: &Ledger, vendor: Vendor) -> String {
     let totals = &ledger.totals;
     let duration = seconds(ledger.duration);
+    if ledger.msrs.is_empty() && !ledger.reconciled() {
+        return format!(
+            "In {duration} and {} nothing can be said of restores: KVM's list of user-return MSRs is empty, but {} was seen to use \
+             them.",
+            counted(ledger.events.exits, "exit"),
+            vendor.module(),
+        );
+    }
     if ledger.msrs.is_empty() {
         return format!(
             "In {duration} there was nothing to put off: this kernel's {} does not use user-return MSRs (KVM's list of them is \

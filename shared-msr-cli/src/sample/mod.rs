@@ -1,6 +1,7 @@
 //! Snapshots: what the programs have counted, with the kernel's own structures beside it.
 
 pub mod measurement;
+pub mod names;
 pub mod owners;
 pub mod vcpus;
 
@@ -29,6 +30,8 @@ pub struct CpuSample {
     /// The kernel's structure while the counters stood as in `state`; none when events came too fast to tell, or when it
     /// cannot be read on this host.
     pub structure: Option<Structure>,
+    /// The structure could not be read, however often it was tried, though it could when the host was surveyed.
+    pub unreadable: bool,
     /// The copy was taken in the middle of an event, however often it was tried.
     pub torn: bool,
 }
@@ -75,7 +78,7 @@ fn take_cpus(probes: &Probes, target: &Target) -> Result<Vec<CpuSample>, Obstacl
         for (position, sample) in samples.iter().enumerate() {
             let address = base.wrapping_add(before[position].per_cpu_offset);
             let tables = target.tables.as_ref().ok().filter(|_| sample.is_none());
-            structures.push(tables.and_then(|tables| tables.read_structure(address).ok()));
+            structures.push(tables.map(|tables| tables.read_structure(address)));
         }
         let after = probes.read()?;
         for (position, sample) in samples.iter_mut().enumerate().filter(|(_, sample)| sample.is_none()) {
@@ -118,18 +121,29 @@ fn take_stopped(probes: &Probes, samples: Vec<CpuSample>) -> Result<Vec<CpuSampl
 fn accept(
     cpu: u32,
     (before, after): (&CpuState, &CpuState),
-    structure: Option<Structure>,
+    structure: Option<Result<Structure, Obstacle>>,
     (sight, slots): (Sight, usize),
     attempt: u32,
 ) -> Option<CpuSample> {
     let last = attempt == ATTEMPTS;
+    let unreadable = matches!(structure, Some(Err(_)));
+    if unreadable && attempt < BUSY_ATTEMPTS {
+        return None;
+    }
+    let structure = structure.and_then(Result::ok);
     let whole = after.begun == after.accounted;
     let still = whole && before.begun == after.begun && before.accounted == after.accounted;
     if still {
         let agrees = structure.as_ref().is_none_or(|structure| agrees(after, structure, sight, slots));
-        return (agrees || last).then_some(CpuSample { cpu, state: *after, structure, torn: false });
+        return (agrees || last).then_some(CpuSample { cpu, state: *after, structure, unreadable, torn: false });
     }
-    (last || (whole && attempt >= BUSY_ATTEMPTS)).then_some(CpuSample { cpu, state: *after, structure: None, torn: !whole })
+    (last || (whole && attempt >= BUSY_ATTEMPTS)).then_some(CpuSample {
+        cpu,
+        state: *after,
+        structure: None,
+        unreadable,
+        torn: !whole,
+    })
 }
 
 /// Whether the structure is as the last event of this CPU left it. (If not, the last write has faulted or is just being done:
@@ -154,13 +168,13 @@ mod tests {
 
     #[test]
     fn a_cpu_that_stands_still_is_taken_with_its_structure() {
-        let sample = accept(0, (&state(4, 4), &state(4, 4)), Some(structure(0, 1, 1)), ONE, 1).unwrap();
+        let sample = accept(0, (&state(4, 4), &state(4, 4)), Some(Ok(structure(0, 1, 1))), ONE, 1).unwrap();
         assert!(sample.structure.is_some() && !sample.torn);
     }
 
     #[test]
     fn a_structure_that_lags_behind_the_counters_is_read_again() {
-        let lagging = Some(structure(1, 0, 0xabc));
+        let lagging = Some(Ok(structure(1, 0, 0xabc)));
         assert!(accept(0, (&state(4, 4), &state(4, 4)), lagging.clone(), ONE, 1).is_none());
         assert!(accept(0, (&state(4, 4), &state(4, 4)), lagging, ONE, ATTEMPTS).is_some(), "a lasting contradiction is shown");
     }
@@ -176,16 +190,25 @@ mod tests {
     #[test]
     fn a_write_that_has_not_reached_the_structure_is_waited_for() {
         let pending = CpuState { pending: 1, registered: 1, dirty: 1, ..state(4, 4) };
-        let before = Some(structure(0, 1, 1));
+        let before = Some(Ok(structure(0, 1, 1)));
         assert!(accept(0, (&pending, &pending), before.clone(), ONE, 1).is_none(), "it may be just being done");
         assert!(accept(0, (&pending, &pending), before, ONE, ATTEMPTS).is_some(), "it has faulted");
     }
 
     #[test]
     fn a_busy_cpu_is_taken_whole_but_without_its_structure() {
-        assert!(accept(0, (&state(4, 4), &state(5, 5)), Some(structure(0, 1, 1)), ONE, 1).is_none());
-        let sample = accept(0, (&state(4, 4), &state(5, 5)), Some(structure(0, 1, 1)), ONE, BUSY_ATTEMPTS).unwrap();
+        assert!(accept(0, (&state(4, 4), &state(5, 5)), Some(Ok(structure(0, 1, 1))), ONE, 1).is_none());
+        let sample = accept(0, (&state(4, 4), &state(5, 5)), Some(Ok(structure(0, 1, 1))), ONE, BUSY_ATTEMPTS).unwrap();
         assert!(sample.structure.is_none() && !sample.torn);
+    }
+
+    #[test]
+    fn a_structure_that_cannot_be_read_any_more_is_told() {
+        let gone = || Some(Err(Obstacle::new("not mapped", "")));
+        assert!(accept(0, (&state(4, 4), &state(4, 4)), gone(), ONE, 1).is_none(), "it is tried again");
+        let sample = accept(0, (&state(4, 4), &state(4, 4)), gone(), ONE, BUSY_ATTEMPTS).unwrap();
+        assert!(sample.unreadable && sample.structure.is_none());
+        assert!(!accept(0, (&state(4, 4), &state(4, 4)), None, ONE, 1).unwrap().unreadable, "nobody knows where it is");
     }
 
     #[test]

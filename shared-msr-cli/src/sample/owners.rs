@@ -6,7 +6,10 @@ use shared_msr_common::{
     BankKey, CauseKey, CauseTally, CpuState, Owner, ReasonCounters, Tally, TallyKey, Task, VcpuKey, owner::NOBODY,
 };
 
-use super::vcpus::{Identities, Registry};
+use super::{
+    names::Names,
+    vcpus::{Identities, Registry},
+};
 use crate::{
     kernel::vmm,
     obstacle::Obstacle,
@@ -18,14 +21,14 @@ use crate::{
 pub struct Vm {
     /// From the VMM's command line; none where it has none, or was gone before it could be read.
     pub name: Option<String>,
-    /// The process' own name; none where it was gone before that could be read.
+    /// The name of the process, as in [`Names`].
     pub command: Option<String>,
 }
 
 impl Vm {
-    /// What /proc says of a process.
-    pub fn find(tgid: u32) -> Self {
-        Self { name: vmm::name(tgid), command: vmm::command(tgid) }
+    /// What /proc says of a process, whose own name is known.
+    pub fn find(tgid: u32, names: &Names) -> Self {
+        Self { name: vmm::name(tgid), command: names.of(tgid).map(str::to_owned) }
     }
 }
 
@@ -47,6 +50,8 @@ pub struct Owners {
     pub identities: Identities,
     /// Processes that run VMs, by tgid.
     pub vms: BTreeMap<u32, Vm>,
+    /// Names of processes: of VMs and of payers.
+    pub names: Names,
     /// By owner.
     pub tallies: BTreeMap<TallyKey, Tally>,
     /// By cause.
@@ -85,6 +90,7 @@ pub(super) struct Archive {
     gone: Owners,
     registry: Registry,
     vms: BTreeMap<u32, Vm>,
+    names: Names,
     given_back: u64,
 }
 
@@ -92,7 +98,8 @@ impl Archive {
     /// Gives back the space of threads that have ended and whose values no CPU has any more.
     pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
         let (vcpus, threads) = (probes.maps().vcpus()?, probes.maps().threads()?);
-        self.name(vcpus.keys());
+        self.registry.learn(&vcpus, &threads);
+        self.name(&probes.maps().causes()?);
         let is_over = |key: &VcpuKey| {
             threads.get(&key.task).is_none_or(|thread| thread.ended != 0 || thread.incarnation != key.incarnation)
         };
@@ -146,9 +153,13 @@ impl Archive {
     }
 
     /// Looks up the names of processes that were not known yet, while they are there.
-    fn name<'a>(&mut self, keys: impl Iterator<Item = &'a VcpuKey>) {
-        for tgid in keys.map(|key| tgid(key.task)) {
-            self.vms.entry(tgid).or_insert_with(|| Vm::find(tgid));
+    fn name(&mut self, causes: &BTreeMap<CauseKey, CauseTally>) {
+        for (process, command) in self.registry.threads() {
+            self.names.learn(process, command);
+            self.vms.entry(process).or_insert_with(|| Vm::find(process, &self.names));
+        }
+        for (key, tally) in causes {
+            self.names.learn(key.payer_process(), &tally.command);
         }
     }
 
@@ -161,12 +172,13 @@ impl Archive {
     /// All rows as they stand, with what is gone.
     pub(super) fn owners(&mut self, probes: &Probes, cpus: &[u32]) -> Result<Owners, Obstacle> {
         let rows = probes.maps().rows()?;
-        self.name(rows.vcpus.keys());
         self.registry.learn(&rows.vcpus, &rows.threads);
+        self.name(&rows.causes);
         let gone = self.gone.clone();
         let mut owners = Owners {
             identities: self.registry.identities(),
             vms: self.vms.clone(),
+            names: self.names.clone(),
             by_cpu: probes.options.by_cpu,
             // By far the most of them; those that are gone are added to them below.
             tallies: rows.tallies,

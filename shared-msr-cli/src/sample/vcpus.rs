@@ -137,9 +137,9 @@ impl Registry {
         }
     }
 
-    /// Whether an owner was seen.
-    pub fn knows(&self, owner: Owner) -> bool {
-        self.seen.contains_key(&owner)
+    /// The process of each thread, and the thread's name.
+    pub fn threads(&self) -> impl Iterator<Item = (u32, &[u8; COMMAND_BYTES])> {
+        self.seen.values().map(|seen| (tgid(seen.key.task), &seen.command))
     }
 
     /// Who each owner is, as far as it is known by now.

@@ -6,10 +6,7 @@ use shared_msr_common::event::{self, Event};
 use super::{Words, cause, reason};
 use crate::{
     report::{json::SCHEMA, labels},
-    sample::{
-        owners::{tgid, tid},
-        vcpus::command,
-    },
+    sample::owners::{tgid, tid},
 };
 
 /// One line.
@@ -54,7 +51,7 @@ pub fn line(event: &Event, words: &Words) -> String {
         event::CLOSE => {
             put("cause", json!(labels::cause(event.cause)));
             put("reason", json!(labels::cause_reason(cause(event))));
-            put("payer", json!({"tgid": tgid(event.task), "command": command(&event.command)}));
+            put("payer", json!({"tgid": tgid(event.task), "command": words.payer(event).command}));
             put("dirty", json!(words.dirty(event.dirty)));
             put("age_ns", json!((event.window != 0).then_some(event.window)));
             put("exits", json!((event.window != 0).then_some(event.exits)));

@@ -13,11 +13,12 @@ use shared_msr_common::{
 
 use crate::{
     kernel::{host::Vendor, tables::Slot},
-    ledger::facts::Cause,
+    ledger::facts::{Cause, Payer},
     report::{filter::Filter, labels},
     sample::{
-        owners::Vm,
-        vcpus::{Identities, Vcpu, VcpuId},
+        names::Names,
+        owners::{Vm, tgid},
+        vcpus::{Identities, Vcpu, VcpuId, command},
     },
 };
 
@@ -34,6 +35,8 @@ pub struct Words {
     pub owners: Identities,
     /// Their processes.
     pub vms: BTreeMap<u32, Vm>,
+    /// Names of processes.
+    pub names: Names,
 }
 
 impl Words {
@@ -47,6 +50,12 @@ impl Words {
     pub fn whose(&self, event: &Event) -> Option<&Vcpu> {
         let owner: Owner = self.owners.same.get(&event.owner).copied().unwrap_or(event.owner);
         self.owners.vcpus.get(&owner)
+    }
+
+    /// The process that paid for a close; with its thread's name where its own was not looked up.
+    fn payer(&self, event: &Event) -> Payer {
+        let tgid = tgid(event.task);
+        Payer { tgid, command: self.names.of(tgid).map_or_else(|| command(&event.command), str::to_owned) }
     }
 
     /// Names of the MSRs of a set of slots.

@@ -22,6 +22,7 @@ fn words() -> Words {
         began: 1_000_000_000,
         owners: Identities { vcpus: [(VCPU, vcpu())].into(), ..Identities::default() },
         vms: [(77, Vm { name: Some("web1".to_owned()), command: None })].into(),
+        names: Names::default(),
     }
 }
 

@@ -7,10 +7,7 @@ use shared_msr_common::event::{self, Event};
 use super::{Words, cause, reason_text};
 use crate::{
     report::{labels, number::counted},
-    sample::{
-        owners::{tgid, tid},
-        vcpus::command,
-    },
+    sample::owners::tid,
 };
 
 /// Headings of the columns.
@@ -59,7 +56,7 @@ fn substance(event: &Event, words: &Words) -> String {
             };
             let exits = if event.window == 0 { String::new() } else { format!(", {}", counted(event.exits, "exit")) };
             let clean = if event.dirty == 0 { ", nothing to restore" } else { "" };
-            let payer = format!("{} {}", tgid(event.task), command(&event.command));
+            let payer = labels::payer_cell(&words.payer(event), &words.vms);
             format!("close    {}, paid by {payer}; {age}{exits}{clean}", labels::cause_cell(cause(event)))
         }
         event::RESTORE => format!("         restores {}", change()),

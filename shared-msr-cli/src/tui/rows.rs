@@ -203,7 +203,8 @@ pub(super) fn causes(state: &State, ledger: &Ledger, per: Option<f64>, owner: Op
         sums.entry((cause, payer, guest)).or_default().add(&fact, fact.measures.performed);
     }
     let line = |((cause, payer, guest), sum): ((_, Option<crate::ledger::facts::Payer>, _), Sum)| {
-        let paid = payer.as_ref().map(|payer| format!(", paid by {}", labels::payer_cell(payer))).unwrap_or_default();
+        let paid = payer.as_ref().map(|payer| format!(", paid by {}", labels::payer_cell(payer, &ledger.owners.vms)));
+        let paid = paid.unwrap_or_default();
         let label = state.theme.text(&format!("{}{paid}", labels::cause_cell(cause))).into_owned();
         let more = percent(sum.measures.closes as f64, all as f64);
         Line {

@@ -15,6 +15,7 @@ mod kvm_exits;
 mod lab_itself;
 mod matrix;
 mod migrate;
+mod names;
 mod reloaded;
 mod sections;
 mod shapes;
@@ -24,6 +25,7 @@ mod switched_off;
 mod top;
 mod two_guests;
 mod unplug;
+mod unreadable;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -81,9 +83,14 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         &["yes", "0xa01", "0xa02", "0xa03", "host"],
     );
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
+    for kernel in [UNUSED, AMD[0], AMD[1]] {
+        let of = Scenario::new("unreadable", kernel);
+        scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
+    }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
+    scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);

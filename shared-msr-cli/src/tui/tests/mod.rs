@@ -24,6 +24,7 @@ use super::{
 use crate::{
     kernel::{
         host::{Host, Vendor},
+        process::Processes,
         structure::Value,
     },
     ledger::{Ledger, saved::Saved},
@@ -52,7 +53,12 @@ fn samples(text: &str) -> Vec<Arc<Sample>> {
 fn facts() -> Facts {
     let hook = |name: &str| Some(name.to_owned());
     Facts {
-        host: Host { kernel: "6.12.117+deb12-cloud-amd64".to_owned(), online_cpus: vec![0, 1], possible_cpus: vec![0, 1] },
+        host: Host {
+            kernel: "6.12.117+deb12-cloud-amd64".to_owned(),
+            online_cpus: vec![0, 1],
+            possible_cpus: vec![0, 1],
+            processes: Processes::ON_THE_HOST,
+        },
         vendor: Vendor::Amd,
         hooks: Hooks {
             set: hook("fentry:kvm_set_user_return_msr"),
