@@ -4,9 +4,9 @@
 //!     drive_top COLUMNSxROWS STEP... -- COMMAND...
 //!
 //! Steps: `wait:SECONDS`, `until:FILE` (until it is there), `key:LETTERS`,
-//! `key:enter|escape|tab|left|right|up|down|ctrl-c|ctrl-z`, `size:COLUMNSxROWS`, `shot:TITLE`, `signal:NUMBER`, `end` (wait until
-//! the program has ended). After the last step the terminal's settings are compared with those
-//! before.
+//! `key:enter|escape|tab|left|right|up|down|ctrl-c|ctrl-z`, `size:COLUMNSxROWS`, `shot:TITLE`, `signal:NUMBER`, `hangup` (as when a
+//! terminal's window is closed), `end` (wait until the program has ended). After the last step the terminal's settings are compared
+//! with those before, unless it has hung up.
 
 use std::{
     env,
@@ -49,9 +49,13 @@ fn main() -> anyhow::Result<()> {
                 // SAFETY: this call takes numbers only.
                 unsafe { libc::kill(process, number) };
             }
+            "hangup" => terminal.hang_up()?,
             "end" => end(&mut child)?,
             _ => bail!("no step {step}"),
         }
+    }
+    if terminal.hung_up {
+        return Ok(());
     }
     let after = terminal.settings()?;
     let same = |one: &libc::termios, other: &libc::termios| {
@@ -122,6 +126,7 @@ struct Terminal {
     slave: File,
     /// The screen, and how many bytes were written to it.
     screen: Arc<Mutex<(vt100::Parser, usize)>>,
+    hung_up: bool,
 }
 
 impl Terminal {
@@ -153,7 +158,7 @@ impl Terminal {
                 screen.1 += length;
             }
         });
-        let mut terminal = Self { master, slave, screen };
+        let mut terminal = Self { master, slave, screen, hung_up: false };
         terminal.resize((columns, rows))?;
         Ok(terminal)
     }
@@ -165,6 +170,15 @@ impl Terminal {
             return Err(io::Error::last_os_error()).context("cannot set the size");
         }
         self.screen.lock().unwrap_or_else(PoisonError::into_inner).0.screen_mut().set_size(rows, columns);
+        Ok(())
+    }
+
+    fn hang_up(&mut self) -> anyhow::Result<()> {
+        // SAFETY: this request takes no argument.
+        if unsafe { libc::ioctl(self.slave.as_raw_fd(), libc::TIOCVHANGUP) } != 0 {
+            return Err(io::Error::last_os_error()).context("cannot hang up");
+        }
+        self.hung_up = true;
         Ok(())
     }
 

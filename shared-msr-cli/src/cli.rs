@@ -131,7 +131,8 @@ pub struct ReportArguments {
     /// How many threads that run vCPUs can be told apart at once; what does not fit is counted as unattributed
     #[arg(long, value_name = "N", default_value_t = MAX_VCPUS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_vcpus: u32,
-    /// Write the report to this file; COMMAND then keeps its standard output
+    /// Write the report to this file; COMMAND then keeps its standard output. What is there is replaced once there is a report
+    /// (with --interval, its first part). Symbolic links are followed, but none in a folder that everybody may write to
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Observe sets and closes by this kind of hook, and fail if it is not to be had
@@ -146,7 +147,9 @@ pub struct ReportArguments {
     pub kernel_log: bool,
     /// Measure while this command runs, and exit with its status; its standard output goes to standard error, so that
     /// standard output carries the report alone. Ctrl-C or SIGTERM ends the measurement, prints the report, is handed on to
-    /// the command, and its end is waited for; a further one sends it SIGTERM
+    /// the command, and its end is waited for; a second one sends it SIGTERM, a third one leaves it. When the measurement
+    /// fails, or nobody reads the report any more, the command goes on and is waited for; the status is then its own, or 1
+    /// where that is 0
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
@@ -196,7 +199,7 @@ pub struct TraceArguments {
     /// How long to trace, such as 500ms or 10s; without it, and without COMMAND, until Ctrl-C
     #[arg(long, value_name = "TIME", value_parser = positive_duration, conflicts_with = "command")]
     pub duration: Option<Duration>,
-    /// End after so many events
+    /// End after so many events; COMMAND is then sent SIGTERM
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Which events.
@@ -205,13 +208,15 @@ pub struct TraceArguments {
     /// How to print
     #[arg(long, value_enum, default_value = "text")]
     pub format: EventFormat,
-    /// Write the events to this file; COMMAND then keeps its standard output
+    /// Write the events to this file; COMMAND then keeps its standard output. What is there is replaced once there are events
+    /// to write. Symbolic links are followed, but none in a folder that everybody may write to
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Observe sets and closes by this kind of hook, and fail if it is not to be had
     #[arg(long, value_enum, default_value = "auto")]
     pub probe: ProbeChoice,
-    /// Trace while this command runs, and exit with its status; its standard output goes to standard error
+    /// Trace while this command runs, and exit with its status; its standard output goes to standard error. Signals, errors
+    /// and a reader that leaves are as with `report`
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod ledger;
 pub mod notice;
 pub mod obstacle;
+pub mod output_file;
 pub mod probe;
 pub mod report;
 pub mod sample;

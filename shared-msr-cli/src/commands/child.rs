@@ -15,9 +15,8 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use tokio::process::{Child, Command};
 
-use super::signals::Signals;
-
-/// Starts `command`. With `keep_output` it writes where we write, else its standard output goes to standard error.
+/// Starts `command`, in our process group, with our standard input and standard error. Nothing of ours ends it: neither our own
+/// end nor that of the returned value, and a signal that is ignored by us (SIGPIPE, by Rust) is not by the command. With `keep_output` it writes where we write, else its standard output goes to standard error.
 pub(super) fn start(command: &[OsString], keep_output: bool) -> anyhow::Result<Child> {
     let (program, arguments) = command.split_first().ok_or_else(|| anyhow!("there is no command to run"))?;
     let output = if keep_output { Stdio::inherit() } else { Stdio::from(io::stderr().as_fd().try_clone_to_owned()?) };
@@ -39,18 +38,11 @@ pub(super) async fn wait(command: Option<&mut Child>) -> anyhow::Result<ExitStat
     }
 }
 
-/// Hands on the signal that ended the measurement, and waits for the command to end in its own time. Every further signal
-/// is handed on as SIGTERM.
-pub(super) async fn end(mut command: Child, signal: libc::c_int, signals: &mut Signals) -> anyhow::Result<ExitStatus> {
+/// Hands on the signal that ended the measurement.
+pub(super) fn hand_on(command: &Child, signal: libc::c_int) {
     // Ctrl-C on a terminal has reached the command already: it runs in our process group.
     if signal != libc::SIGINT || !in_foreground() {
-        send(&command, signal);
-    }
-    loop {
-        tokio::select! {
-            status = command.wait() => return status.context("cannot wait for the command"),
-            _ = signals.any() => send(&command, libc::SIGTERM),
-        }
+        send(command, signal);
     }
 }
 
@@ -63,7 +55,8 @@ fn in_foreground() -> bool {
     foreground == unsafe { libc::getpgrp() }
 }
 
-fn send(command: &Child, signal: libc::c_int) {
+/// Sends a signal to the command, unless it was seen to end.
+pub(super) fn send(command: &Child, signal: libc::c_int) {
     if let Some(process) = command.id().and_then(|process| libc::pid_t::try_from(process).ok()) {
         // SAFETY: a system call with two numbers; the child is ours and not yet waited for, so its number is its own.
         unsafe { libc::kill(process, signal) };

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{InspectArguments, TableFormat},
-    kernel::{structure::Structure, tables::Slot},
+    kernel::{affinity, structure::Structure, tables::Slot},
     probe::target::{Tables, Target},
     report::columns::{self, Style},
 };
@@ -37,18 +37,8 @@ pub(super) fn run(arguments: &InspectArguments) -> anyhow::Result<ExitCode> {
 
 /// Keeps this thread on the CPU it is on, so that it can be named; says which.
 fn stay() -> anyhow::Result<u32> {
-    // SAFETY: no arguments, no memory.
-    let here = unsafe { libc::sched_getcpu() };
-    let cpu = usize::try_from(here).map_err(|_| io::Error::last_os_error()).context("cannot tell the CPU this runs on")?;
-    // SAFETY: all zeros is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: a number that the kernel gave; the macro ignores one beyond the set's end.
-    unsafe { libc::CPU_SET(cpu, &mut set) };
-    // SAFETY: the set lives through the call, and its size is given.
-    let result = unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
-    if result != 0 {
-        return Err(io::Error::last_os_error()).context("cannot stay on one CPU");
-    }
+    let cpu = affinity::current().context("cannot tell the CPU this runs on")?;
+    affinity::pin(cpu).context("cannot stay on one CPU")?;
     Ok(cpu as u32)
 }
 

@@ -3,6 +3,7 @@
 mod child;
 mod clock;
 mod doctor;
+mod end;
 mod guest;
 mod inspect;
 mod output;

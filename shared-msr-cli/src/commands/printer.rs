@@ -1,10 +1,9 @@
-//! Prints what `report` measured: once at the end, or what happened in each interval.
+//! The text of what `report` measured: once at the end, or what happened in each interval.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use super::output::Output;
 use crate::{
     cli::{FilterArguments, ReportArguments, ReportFormat},
     ledger::Ledger,
@@ -29,18 +28,12 @@ pub(super) struct Printer<'a> {
     by_interval: bool,
     filter: Filter,
     choice: Choice,
-    output: Output,
     before: Option<Ledger>,
     printed: u64,
 }
 
 impl<'a> Printer<'a> {
-    pub(super) fn new(
-        arguments: &ReportArguments,
-        target: &'a Target,
-        (hooks, refused): (Hooks, Vec<Refused>),
-        output: Output,
-    ) -> Self {
+    pub(super) fn new(arguments: &ReportArguments, target: &'a Target, (hooks, refused): (Hooks, Vec<Refused>)) -> Self {
         let choice = Choice {
             by: arguments.by.clone(),
             sort: arguments.sort,
@@ -54,14 +47,13 @@ impl<'a> Printer<'a> {
             by_interval: arguments.interval.is_some(),
             filter: filter(&arguments.filter),
             choice,
-            output,
             before: None,
             printed: 0,
         }
     }
 
-    /// Prints what happened since the interval before.
-    pub(super) fn interval(&mut self, ledger: &Ledger) -> anyhow::Result<()> {
+    /// What happened since the interval before.
+    pub(super) fn interval(&mut self, ledger: &Ledger) -> anyhow::Result<String> {
         let at = ledger.duration;
         let since = self.before.as_ref().map_or_else(|| ledger.clone(), |before| ledger.since(before));
         self.before = Some(ledger.clone());
@@ -74,33 +66,33 @@ impl<'a> Printer<'a> {
             _ => self.one(report, at),
         })?;
         self.printed += 1;
-        self.output.write(&text)
+        Ok(text)
     }
 
-    /// Prints what is left at the end, and fails if the books do not reconcile.
-    pub(super) fn last(&mut self, ledger: &Ledger) -> anyhow::Result<()> {
+    /// What is left at the end; the second fails if the books do not reconcile.
+    pub(super) fn last(&mut self, ledger: &Ledger) -> anyhow::Result<(String, anyhow::Result<()>)> {
+        let mut text;
         if self.by_interval {
-            self.interval(ledger)?;
+            text = self.interval(ledger)?;
             if matches!(self.format, ReportFormat::Table | ReportFormat::Markdown) {
-                let text = self.with(ledger, ledger.duration, |report| Ok(table::close(report)))?;
-                self.output.write(&text)?;
+                text += &self.with(ledger, ledger.duration, |report| Ok(table::close(report)))?;
             }
         } else {
-            let text = self.with(ledger, ledger.duration, |report| self.one(report, ledger.duration))?;
-            self.output.write(&text)?;
+            text = self.with(ledger, ledger.duration, |report| self.one(report, ledger.duration))?;
         }
         if self.format == ReportFormat::Csv {
             // There is no place for it among the values.
             let warnings = self.with(ledger, ledger.duration, |report| Ok(table::warnings(report)))?;
             warnings.lines().for_each(|line| notice(format_args!("shared-msr: {line}")));
         }
-        match (ledger.reconciled(), ledger.lost.hooks_were_silent()) {
+        let sound = match (ledger.reconciled(), ledger.lost.hooks_were_silent()) {
             (true, _) => Ok(()),
             (false, true) => {
                 Err(anyhow!("hooks did not fire all the time, see the report; measure again with nothing else changing them"))
             }
             (false, false) => Err(anyhow!("the books do not reconcile, see the report; please report this")),
-        }
+        };
+        Ok((text, sound))
     }
 
     /// Whether an interval is one line: nothing is broken down.

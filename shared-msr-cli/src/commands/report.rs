@@ -1,17 +1,14 @@
 //! `shared-msr report`
 
-use std::{
-    future::pending,
-    process::{ExitCode, ExitStatus},
-};
+use std::{future::pending, process::ExitCode};
 
-use anyhow::Context as _;
 use tokio::process::Child;
 
 use super::{
     child,
     clock::{after, every, sleep_until, tick},
-    output::Output,
+    end::{self, End},
+    output::{Destination, Otherwise, Output},
     printer::Printer,
     signals::Signals,
 };
@@ -30,20 +27,25 @@ use crate::{
 
 /// Measures and prints.
 pub(super) fn run(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(measure(arguments, verbose))
+    let target = Target::find()?;
+    // A FIFO without a reader waits here, before anything is attached, and any signal still ends the program.
+    let to = Destination::open(arguments.output.as_deref())?;
+    let status = end::guarded(async |signals| measure(arguments, verbose, (&target, to), signals).await)?;
+    Ok(ExitCode::from(status))
 }
 
-async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<ExitCode> {
-    let target = Target::find()?;
-    let output = Output::open(arguments.output.as_deref())?;
-    let keeps_output = output.is_file();
-    // From here on Ctrl-C ends the measurement, not the program.
-    let mut signals = Signals::listen()?;
-    let mut measurement = Measurement::start(&target, options(arguments))?;
-    describe(&measurement.probes, &target, verbose);
+async fn measure(
+    arguments: &ReportArguments,
+    verbose: bool,
+    (target, to): (&Target, Destination),
+    signals: &mut Signals,
+) -> anyhow::Result<u8> {
+    let keeps_output = to.is_file();
+    let output = Output::start(to, Otherwise::StandardError)?;
+    let mut measurement = Measurement::start(target, options(arguments))?;
+    describe(&measurement.probes, target, verbose);
     let hooks = (measurement.probes.hooks.clone(), measurement.probes.refused.clone());
-    let mut printer = Printer::new(arguments, &target, hooks, output);
+    let mut printer = Printer::new(arguments, target, hooks);
     let mut command = match arguments.command.as_slice() {
         [] => None,
         command => Some(child::start(command, keeps_output)?),
@@ -51,34 +53,22 @@ async fn measure(arguments: &ReportArguments, verbose: bool) -> anyhow::Result<E
     if command.is_none() && arguments.duration.is_none() {
         notice(format_args!("shared-msr: measuring until Ctrl-C"));
     }
-    let end = watch(arguments, &target, &mut measurement, &mut printer, (&mut signals, command.as_mut())).await;
-    let snapshot = measurement.finish(&target);
+    let watched = watch(arguments, target, &mut measurement, (&mut printer, &output), (signals, command.as_mut())).await;
+    // What was measured is still to be printed, and the command to be waited for.
+    let end = watched.unwrap_or_else(End::Failed);
+    let snapshot = measurement.finish(target);
     if let Some(log) = &mut measurement.probes.kernel_log {
         log.flush();
     }
     // Nothing stays attached while we wait for the command, or for whoever reads what we print.
     drop(measurement);
-    let (end, printed) = match end {
-        Ok(end) => (end, Ok(())),
-        // The command is still to be ended, and what was measured to be printed.
-        Err(error) => (End::Signal(libc::SIGTERM), Err(error)),
+    let written = async {
+        let (text, reconciled) = printer.last(&Ledger::settle(&snapshot?, &target.msrs()))?;
+        output.room().await?.write(text);
+        output.end().await?;
+        reconciled
     };
-    let last = snapshot.map_err(anyhow::Error::from);
-    let last = last.and_then(|snapshot| printer.last(&Ledger::settle(&snapshot, &target.msrs())));
-    let shown = printed.and(last);
-    // Only now, so that an error above does not leave the command behind without its status.
-    let status = match (command, end) {
-        (_, End::Command(status)) => Some(status),
-        (Some(command), End::Signal(signal)) => Some(child::end(command, signal, &mut signals).await?),
-        _ => None,
-    };
-    let status = status.map_or(0, child::status_to_pass_on);
-    if status == 0 {
-        shown?;
-    } else if let Err(error) = shown {
-        notice(format_args!("shared-msr: {error:#}"));
-    }
-    Ok(ExitCode::from(status))
+    end::wind_up(end, command, written, signals).await
 }
 
 fn options(arguments: &ReportArguments) -> Options {
@@ -101,22 +91,27 @@ async fn watch(
     arguments: &ReportArguments,
     target: &Target,
     measurement: &mut Measurement,
-    printer: &mut Printer<'_>,
+    (printer, output): (&mut Printer<'_>, &Output),
     (signals, mut command): (&mut Signals, Option<&mut Child>),
 ) -> anyhow::Result<End> {
     let end = after(arguments.duration);
     let mut tidy = every(Some(TIDY_EVERY));
     let mut interval = every(arguments.interval);
+    // Whether an interval is over that was not printed yet. While there is no room for it nobody looks: it then lasts longer.
+    let mut due = false;
     loop {
         tokio::select! {
             signal = signals.any() => return Ok(End::Signal(signal)),
-            () = sleep_until(end) => return Ok(End::Time),
+            why = output.failed() => return Ok(End::Failed(why)),
+            () = sleep_until(end) => return Ok(End::Done),
             status = child::wait(command.as_deref_mut()) => return Ok(End::Command(status?)),
             () = pump(measurement.probes.kernel_log.as_mut()) => {}
             () = tick(&mut tidy) => measurement.tidy(target)?,
-            () = tick(&mut interval) => {
+            () = tick(&mut interval) => due = true,
+            room = output.room(), if due => {
                 let snapshot = measurement.look(target)?;
-                printer.interval(&Ledger::settle(&snapshot, &target.msrs()))?;
+                room?.write(printer.interval(&Ledger::settle(&snapshot, &target.msrs()))?);
+                due = false;
             }
         }
     }
@@ -146,13 +141,6 @@ pub(super) fn describe(probes: &Probes, target: &Target, verbose: bool) {
             why.problem
         ));
     }
-}
-
-/// Why a measurement ends.
-enum End {
-    Time,
-    Command(ExitStatus),
-    Signal(libc::c_int),
 }
 
 /// Shows the kernel side's messages; never ends, so that a broken log does not end a measurement.

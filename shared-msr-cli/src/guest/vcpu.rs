@@ -12,6 +12,7 @@ use super::msrs::MsrsReadBack;
 use super::options::{GuestOptions, TscAux};
 use super::signals::{Interrupt, Kick};
 use super::{GuestError, code, cpu, msrs};
+use crate::kernel::affinity;
 
 /// How long the thread sleeps between set-up and first `KVM_RUN`. On a host with one CPU, the watching thread then has time
 /// to go to sleep: if it had to finish that while the guest runs, it would make KVM restore the host's values once more.
@@ -53,7 +54,7 @@ pub(super) fn run(options: &GuestOptions, link: &Link, kick: Kick) -> Result<Ran
 
     // Pinned before anything else, so that all of it happens on one CPU: the restore after KVM_SET_MSRS, too.
     let pinned = match (options.cpu, options.tsc_aux) {
-        (None, Some(TscAux::Host)) => Some(cpu::current().map_err(GuestError::CurrentCpu)?),
+        (None, Some(TscAux::Host)) => Some(affinity::current().map_err(GuestError::CurrentCpu)?),
         (cpu, _) => cpu,
     };
     if let Some(cpu) = pinned {

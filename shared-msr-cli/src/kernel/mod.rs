@@ -1,5 +1,6 @@
 //! What this host's kernel looks like, as far as the mechanism is concerned. Nothing here loads a BPF program.
 
+pub mod affinity;
 pub mod btf;
 pub mod cpu_list;
 pub mod exit_names;

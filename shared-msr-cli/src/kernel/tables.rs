@@ -32,7 +32,7 @@ pub struct Slot {
 pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>, Obstacle> {
     let (list, length) = match symbols {
         ListSymbols::Apart { list, length } => (list, length),
-        ListSymbols::Together(address) => (address + 4, address),
+        ListSymbols::Together(address) => (element(address, 1, 4)?, address),
     };
     let length = read_u32(memory, length).map_err(|why| why.of("the length of KVM's list of MSRs"))? as usize;
     if length > MAX_SLOTS {
@@ -43,7 +43,7 @@ pub fn read_list(memory: &dyn Memory, symbols: ListSymbols) -> Result<Vec<Slot>,
     }
     (0..length)
         .map(|slot| {
-            let index = read_u32(memory, list + 4 * slot as u64).map_err(|why| why.of("KVM's list of MSRs"))?;
+            let index = read_u32(memory, element(list, slot as u64, 4)?).map_err(|why| why.of("KVM's list of MSRs"))?;
             Ok(Slot { slot, index, name: msr::name(index) })
         })
         .collect()
@@ -81,7 +81,7 @@ fn words(memory: &dyn Memory, array: u64, positions: &[u32]) -> Result<Vec<u64>,
         if position < start || (position - start) as usize * 8 >= bytes.len() {
             // Not beyond what was asked for: whatever lies there may not be readable.
             let count = (last - position + 1).min(PEEK_BYTES as u32 / 8) as usize;
-            (start, bytes) = (position, memory.read(array + 8 * u64::from(position), 8 * count)?);
+            (start, bytes) = (position, memory.read(element(array, u64::from(position), 8)?, 8 * count)?);
         }
         let place = (position - start) as usize * 8;
         let word = bytes.get(place..place + 8).and_then(|word| word.try_into().ok()).ok_or_else(|| short(array))?;
@@ -94,6 +94,16 @@ fn words(memory: &dyn Memory, array: u64, positions: &[u32]) -> Result<Vec<u64>,
 pub fn read_structure(memory: &dyn Memory, address: u64, layout: Layout) -> Result<Structure, Obstacle> {
     let bytes = memory.read(address, Structure::length(layout))?;
     Structure::parse(&bytes, layout).ok_or_else(|| short(address))
+}
+
+/// The address of an element of an array, wherever the kernel says that the array is.
+fn element(array: u64, position: u64, bytes: u64) -> Result<u64, Obstacle> {
+    position.checked_mul(bytes).and_then(|offset| array.checked_add(offset)).ok_or_else(|| {
+        Obstacle::new(
+            format!("the array at {array:#x} would go beyond the end of memory"),
+            "look at /proc/kallsyms: one of the kernel's variables has an impossible address",
+        )
+    })
 }
 
 fn read_u32(memory: &dyn Memory, address: u64) -> Result<u32, Obstacle> {
@@ -154,6 +164,18 @@ mod tests {
     fn an_impossible_length_is_an_obstacle() {
         let memory = chunks([(0x100, &17u32.to_le_bytes())]);
         assert!(read_list(&memory, ListSymbols::Together(0x100)).is_err());
+    }
+
+    #[test]
+    fn a_list_at_the_very_top_of_memory_is_an_obstacle() {
+        let top = u64::MAX - 3;
+        let memory = chunks([(top, &2u32.to_le_bytes()), (0x100, &2u32.to_le_bytes())]);
+        for symbols in [ListSymbols::Together(top), ListSymbols::Apart { list: top, length: 0x100 }] {
+            let why = read_list(&memory, symbols).unwrap_err();
+            assert!(why.problem.contains("beyond the end of memory"), "{why}");
+        }
+        let why = per_cpu_offsets(&memory, u64::MAX - 7, &[1]).unwrap_err();
+        assert!(why.problem.contains("beyond the end of memory"), "{why}");
     }
 
     #[test]

@@ -7,6 +7,10 @@ use super::{
     exit_reason::offset,
 };
 
+/// So many types may stand behind each other; the kernel itself takes no more (`BTF_MAX_RESOLVE_DEPTH`, Linux
+/// kernel/bpf/btf.c). Without a bound a typedef that names itself would have no end.
+const LONGEST_CHAIN: usize = 32;
+
 /// What the programs have to know of vCPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VcpuFacts {
@@ -52,7 +56,8 @@ pub(super) fn exit_arguments(kvm: &Btf) -> Option<Vec<String>> {
     let Ok(Type::Ptr(pointer)) = kvm.resolve_chained_type(&typedef) else { return None };
     let Ok(Type::FuncProto(function)) = kvm.resolve_chained_type(&pointer) else { return None };
     let name = |parameter: &dyn BtfType| {
-        let names = kvm.chained_type_iter(parameter).filter_map(|found| kvm.resolve_name(found.as_btf_type()?).ok());
+        let chain = kvm.chained_type_iter(parameter).take(LONGEST_CHAIN);
+        let names = chain.filter_map(|found| kvm.resolve_name(found.as_btf_type()?).ok());
         names.filter(|name| !name.is_empty()).last()
     };
     Some(function.parameters.iter().skip(1).map(|parameter| name(parameter).unwrap_or_default()).collect())
@@ -69,6 +74,39 @@ mod tests {
         {
             assert!(VcpuFacts::from_btf(&Btf::from_bytes(bytes).unwrap()).is_first_argument);
         }
+    }
+
+    /// BTF of these types, each its name (an offset in `names`), kind, number of parts, type and parts.
+    fn made_up(types: &[(u32, u32, u32, &[u32])], names: &str) -> Vec<u8> {
+        let words = |&(name, kind_and_parts, of, parts): &(u32, u32, u32, &[u32])| [&[name, kind_and_parts, of], parts].concat();
+        let body: Vec<u8> = types.iter().flat_map(words).flat_map(u32::to_le_bytes).collect();
+        let (length, strings) = (body.len() as u32, names.len() as u32);
+        // struct btf_header: magic, version 1, no flags, its length; offset and length of the types, and of the names.
+        let header = [0x0001_eb9f, 24, 0, length, length, strings];
+        header.into_iter().flat_map(u32::to_le_bytes).chain(body).chain(names.bytes()).collect()
+    }
+
+    #[test]
+    fn a_typedef_that_names_itself_has_an_end() {
+        const POINTER: u32 = 2 << 24;
+        const TYPEDEF: u32 = 8 << 24;
+        const FUNCTION: u32 = 13 << 24;
+        let names = "\0btf_trace_kvm_exit\0itself\0";
+        let itself = names.find("itself").unwrap() as u32;
+        let types: [(u32, u32, u32, &[u32]); 5] = [
+            (1, TYPEDEF, 2, &[]),
+            (0, POINTER, 3, &[]),
+            // Two parameters, each a name and a type: the tracepoint's own, and the typedef.
+            (0, FUNCTION | 2, 0, &[0, 4, 0, 5]),
+            (0, POINTER, 0, &[]),
+            (itself, TYPEDEF, 5, &[]),
+        ];
+        let btf = Btf::from_bytes(&made_up(&types, names)).unwrap();
+        assert_eq!(exit_arguments(&btf), Some(vec!["itself".to_owned()]));
+        assert_eq!(VcpuFacts::from_btf(&btf), VcpuFacts::default());
+        // The same where the tracepoint's own type is the one without an end.
+        let types = [(1, TYPEDEF, 1, &[][..])];
+        assert_eq!(exit_arguments(&Btf::from_bytes(&made_up(&types, names)).unwrap()), None);
     }
 
     #[test]

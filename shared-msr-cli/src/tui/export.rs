@@ -1,8 +1,7 @@
 //! Writes what is shown to a file.
 
 use std::{
-    fs::OpenOptions,
-    io::{ErrorKind, Write as _},
+    io::ErrorKind,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -10,6 +9,7 @@ use std::{
 use super::source::Facts;
 use crate::{
     ledger::Ledger,
+    output_file,
     report::{Report, by::Choice, filter::Filter, json},
 };
 
@@ -39,13 +39,8 @@ pub(super) fn write(facts: &Facts, ledger: &Ledger, at: Duration, folder: &Path,
     for name in names {
         let path = folder.join(name);
         // Nothing that is there already is overwritten.
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(mut file) => {
-                let written = file.write_all(text.as_bytes());
-                return written
-                    .map(|()| path.display().to_string())
-                    .map_err(|error| format!("cannot write {}: {error}; see --export-dir", path.display()));
-            }
+        match output_file::write_new(&path, &text) {
+            Ok(()) => return Ok(path.display().to_string()),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(format!("cannot write {}: {error}; see --export-dir", path.display())),
         }

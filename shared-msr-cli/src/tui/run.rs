@@ -17,7 +17,7 @@ use super::{
     message::Message,
     name_filter::NameFilter,
     sampler::Sampler,
-    screen::Screen,
+    screen::{self, Screen},
     signals,
     source::Source,
     state::State,
@@ -50,7 +50,8 @@ pub fn run<S: Source>(make: impl FnOnce() -> Result<S, Obstacle> + Send + 'stati
     let mut view = Loop { screen, messages, sampler, export_dir: settings.export_dir };
     let ended = view.run(state);
     ending.store(true, Ordering::SeqCst);
-    ended
+    // Whatever noticed it first: a signal, a drawing, or nobody but us.
+    if screen::has_hung_up() { Err(anyhow!("the terminal has hung up, so the view has ended")) } else { ended }
 }
 
 /// What effects work on.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Stdout},
+    mem::ManuallyDrop,
     panic,
 };
 
@@ -21,7 +22,9 @@ use super::{state::State, view};
 
 /// A terminal that was taken over. It is given back when this is dropped, and when anything panics.
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    // Never dropped: ratatui would show the cursor, which `restore` does, and print to standard error when that fails. That
+    // panics when the terminal has hung up and standard error with it.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
 }
 
 impl Screen {
@@ -34,7 +37,7 @@ impl Screen {
             before(why);
         }));
         let terminal = Terminal::new(CrosstermBackend::new(io::stdout())).context("cannot use the terminal")?;
-        let mut screen = Self { terminal };
+        let mut screen = Self { terminal: ManuallyDrop::new(terminal) };
         screen.take()?;
         Ok(screen)
     }
@@ -105,15 +108,25 @@ fn restore_settings() {
     drop(disable_raw_mode());
 }
 
+/// Whether the terminal has hung up: its window was closed, or its connection lost.
+pub(super) fn has_hung_up() -> bool {
+    ready(0) & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// Which of these the terminal is ready for, and whether it has hung up.
+fn ready(events: libc::c_short) -> libc::c_short {
+    let mut ready = libc::pollfd { fd: libc::STDOUT_FILENO, events, revents: 0 };
+    // SAFETY: `ready` is one `pollfd`.
+    if unsafe { libc::poll(&raw mut ready, 1, 0) } == 1 { ready.revents } else { 0 }
+}
+
 /// Gives the terminal back from another thread than the one that draws, which may hold the lock of standard output for ever
 /// because the terminal takes none.
 pub(super) fn restore_by_force() {
     restore_settings();
     let mut signs = Vec::new();
     drop(execute!(signs, LeaveAlternateScreen, Show));
-    let mut ready = libc::pollfd { fd: libc::STDOUT_FILENO, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: `ready` is one `pollfd`.
-    if unsafe { libc::poll(&raw mut ready, 1, 0) } == 1 && ready.revents & libc::POLLOUT != 0 {
+    if ready(libc::POLLOUT) & libc::POLLOUT != 0 {
         // SAFETY: `signs` has so many bytes.
         unsafe { libc::write(libc::STDOUT_FILENO, signs.as_ptr().cast(), signs.len()) };
     }

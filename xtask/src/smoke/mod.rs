@@ -20,6 +20,7 @@ mod reloaded;
 mod sections;
 mod shapes;
 mod sound;
+mod stalled;
 mod summary;
 mod switched_off;
 mod top;
@@ -88,6 +89,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
     }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
+    scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);

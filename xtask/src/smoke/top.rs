@@ -24,7 +24,17 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         checks.check(&format!("SIG{signal}: the view is there before"), shown.has("1 Overview"), "");
         terminal(checks, sections, signal)?;
     }
-    stopped(checks, sections)
+    stopped(checks, sections)?;
+    for session in ["hang-up", "nohup", "setsid"] {
+        let screens = sections.text(&format!("{session}.screens"))?;
+        checks.check(&format!("{session}: the view is there before"), screens.contains("1 Overview"), "");
+        let end = screens.lines().last().unwrap_or_default();
+        // 101 would be a panic.
+        checks.check(&format!("{session}: it ends by itself with status 1"), end == "=== ended: exit status: 1", end);
+        let programs = sections.text(&format!("{session}.programs"))?;
+        checks.check(&format!("{session}: no program is left"), programs.contains("no program of shared-msr"), programs);
+    }
+    Ok(())
 }
 
 /// Each burst is shown in its own interval, and nothing in the one without.

@@ -123,3 +123,23 @@ of_session ctrl-z
 for what in stopped stopped.status process; do
     section ctrl-z.$what </tmp/ctrl-z.$what
 done
+
+# A terminal that hangs up takes standard error with it: with the signal that says so; with it ignored, as nohup does; and
+# without it, as a view in another session has it, which draws next in an hour.
+# hang_up NAME COMMAND...
+hang_up() {
+    name=$1
+    shift
+    drive_top 120x40 until:/tmp/$name.go shot:before hangup end -- "$@" >/tmp/$name.screens 2>&1 &
+    driver=$!
+    wait_for process
+    wait_for attached "$(cat /tmp/pid)"
+    sleep 3
+    touch /tmp/$name.go
+    wait $driver
+    section "$name.screens" </tmp/$name.screens
+    shared-msr doctor | grep ' others ' | section "$name.programs"
+}
+hang_up hang-up shared-msr top --interval 200ms
+hang_up nohup sh -c 'trap "" HUP; exec shared-msr top --interval 200ms'
+hang_up setsid sh -c 'trap "" HUP; setsid shared-msr top --interval 1h; exit $?'
