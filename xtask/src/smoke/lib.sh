@@ -60,6 +60,34 @@ recorded() {
     rmdir "$T/instances/record"
 }
 
+# restores: prints "THREAD VALUE NUMBER" of whose values restores took back, and keeps no more. What a restore takes back is what
+# was loaded last on that CPU.
+restores() {
+    echo 0 >"$T/instances/record/tracing_on"
+    sed -n 's/^.*-\([0-9]*\) *\[\([0-9]*\)\] .* write_msr: .*value \([0-9a-f]*\).*/\1 \2 \3/p' "$T/instances/record/trace" | awk '
+        length($3) == 1 && last[$2] != "" { restored[last[$2]]++ }
+        { last[$2] = length($3) == 1 ? "" : $1 " " $3 }
+        END { for (whose in restored) print whose, restored[whose] }'
+    rmdir "$T/instances/record"
+}
+
+# count_by NAME EVENT KEYS [FILTER]: lets the kernel count an event by its fields, in a trace instance of its own.
+count_by() {
+    mkdir "$T/instances/$1"
+    echo "hist:keys=$3${4:+ if $4}" >"$T/instances/$1/events/$2/trigger"
+    counted_by="$counted_by $1/events/$2/hist"
+}
+
+# counted_by PREFIX: prints as PREFIX.NAME "KEY... NUMBER" on each line, and stops counting. A full histogram says so.
+counted_by() {
+    for histogram in $counted_by; do
+        awk '/^[{]/ { gsub(/[a-z_]*:|[{},]/, " "); $1 = $1; print } /Dropped: *[1-9]/ { print "full" }' \
+            "$T/instances/$histogram" | section "$1.${histogram%%/*}"
+        rmdir "$T/instances/${histogram%%/*}"
+    done
+    counted_by=
+}
+
 # measured NAME ARGUMENTS...: a report with the check, as NAME.report, and what the kernel itself counted meanwhile. The host's
 # TSC_AUX is the number of the CPU, so that guests' values must be larger than that.
 format=json
