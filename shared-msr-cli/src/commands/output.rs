@@ -189,7 +189,7 @@ mod tests {
         }
         assert_eq!(pieces, 1 + WAITING, "one is being written, and one waits");
         assert!(timeout(SOON, output.failed()).await.is_err());
-        let read = std::thread::spawn(move || {
+        let read = thread::spawn(move || {
             let mut bytes = vec![0; pieces << 20];
             reader.read_exact(&mut bytes).unwrap();
             bytes
