@@ -23,13 +23,33 @@ enum State {
     /// A regular file that will be put in its place once the first part of it is written.
     Beside {
         target: PathBuf,
-        /// What is there now.
-        existing: Option<Metadata>,
+        /// Whose the file is that is there now.
+        existing: Option<Existing>,
     },
     /// A regular file in a folder that takes no other one: it keeps its content until there is something to write.
     Over(File),
     /// Written to already; or a pipe or a device, which is as it is.
     Begun(File),
+}
+
+/// What a file keeps when another one takes its place.
+#[derive(Clone, Copy, Debug)]
+struct Existing {
+    mode: u32,
+    user: u32,
+    group: u32,
+}
+
+impl Existing {
+    fn of(file: &Metadata) -> Self {
+        Self { mode: file.mode() & 0o777, user: file.uid(), group: file.gid() }
+    }
+
+    fn hand_on(self, to: &File) -> io::Result<()> {
+        // Fails for a file of somebody else, which then becomes ours.
+        let _ = fchown(to, Some(self.user), Some(self.group));
+        to.set_permissions(Permissions::from_mode(self.mode))
+    }
 }
 
 impl OutputFile {
@@ -61,6 +81,7 @@ impl OutputFile {
             // Taken away at once: a measurement that is killed leaves nothing behind.
             drop(beside(&place.path).map_err(refused)?);
         }
+        let existing = existing.as_ref().map(Existing::of);
         Ok(Self(State::Beside { target: place.path, existing }))
     }
 
@@ -77,9 +98,7 @@ impl OutputFile {
                 let mut file = beside(target)?;
                 file.write_all(text.as_bytes())?;
                 if let Some(existing) = existing {
-                    // Fails for a file of somebody else, which then becomes ours.
-                    let _ = fchown(file.as_file(), Some(existing.uid()), Some(existing.gid()));
-                    file.as_file().set_permissions(Permissions::from_mode(existing.mode() & 0o777))?;
+                    existing.hand_on(file.as_file())?;
                 }
                 match file.persist(&*target) {
                     Ok(file) => file,

@@ -3,7 +3,6 @@
 use core::{
     arch::asm,
     ffi::c_void,
-    hint::black_box,
     ptr::{addr_of_mut, read_volatile, write_volatile},
 };
 
@@ -15,7 +14,7 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{info, warn};
 use shared_msr_common::{
-    CpuState, STRUCTURE_BYTES,
+    CpuState,
     accounting::{Observation, SetOutcome, Shape, Watched, WriteOutcome},
     owner::Task,
 };
@@ -236,14 +235,8 @@ fn read(context: &impl EbpfContext, state: &mut CpuState, shape: Shape, address:
 #[inline(always)]
 fn copy(state: &mut CpuState, shape: Shape, address: u64) -> bool {
     let target = addr_of_mut!(state.structure).cast::<c_void>();
-    // Hidden from the compiler, which would take the comparison below away: the verifier up to 6.1 or so forgets what it knew of a
-    // number that was kept on the stack.
-    let length = black_box(shape.length());
-    if !shape.fits() || length > STRUCTURE_BYTES as u64 {
-        return false;
-    }
     // SAFETY: `length` bytes fit into `structure`; the helper checks the source.
-    unsafe { bpf_probe_read_kernel(target, length as u32, address as *const c_void) == 0 }
+    shape.fits() && unsafe { bpf_probe_read_kernel(target, shape.length() as u32, address as *const c_void) } == 0
 }
 
 /// Accounts what the structure tells. False when it cannot be the structure; the loss is counted.

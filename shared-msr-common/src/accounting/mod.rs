@@ -121,8 +121,8 @@ fn differ(left: u64, right: u64) -> u64 {
     (difference | black_box(difference.wrapping_neg())) >> 63
 }
 
-/// A slot that was found to be below [`MAX_SLOTS`], for the verifier: up to 6.1 or so it forgets that of a number that was kept on
-/// the stack. (Hidden from the compiler, which would take the mask away.)
+/// A slot that was found to be below [`MAX_SLOTS`], after a call: the verifier up to 6.1 or so forgets that of a number that was kept
+/// on the stack meanwhile. (Hidden from the compiler, which would take the mask away.)
 #[inline(always)]
 fn masked(slot: usize) -> usize {
     black_box(slot) & (MAX_SLOTS - 1)
@@ -286,7 +286,7 @@ impl CpuState {
             }
             SetForm::Whole => (value, (value ^ curr) & mask == 0),
         };
-        let counters = &mut self.slots[masked(slot as usize)];
+        let counters = &mut self.slots[slot as usize];
         if skipped {
             counters.skipped += 1;
             return SetOutcome::Skipped;
@@ -304,7 +304,7 @@ impl CpuState {
     #[inline(always)]
     fn load(&mut self, slot: u64, host: u64, curr: u64, wanted: u64, now: impl FnOnce() -> u64) {
         let bit = 1 << slot;
-        let counters = &mut self.slots[masked(slot as usize)];
+        let counters = &mut self.slots[slot as usize];
         counters.written += 1;
         if wanted == host && curr != host {
             counters.made_clean += 1;

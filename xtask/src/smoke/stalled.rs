@@ -6,22 +6,28 @@ use super::{Checks, sections::Sections};
 
 /// Milliseconds within which a signal has to be followed.
 const SOON: u64 = 1000;
+/// And within which the kernel itself has to be done, on a machine that is emulated and busy.
+const LATER: u64 = 20_000;
 
 pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
     for run in ["trace-stdout", "trace-file", "report-stdout", "report-file"] {
         checks.equal(&format!("{run}: nobody reads, and the pipe is full"), sections.text(&format!("{run}.full"))?, "yes");
-        soon(checks, sections, &format!("{run}.detached"))?;
+        detached(checks, sections, run)?;
         checks.equal(&format!("{run}: it waits for the reader"), sections.text(&format!("{run}.waits"))?, "yes");
         soon(checks, sections, &format!("{run}.gone"))?;
         checks.equal(&format!("{run}: a second signal is its status"), sections.number(&format!("{run}.status"))?, 130);
         quiet(checks, sections, run)?;
     }
     late(checks, sections)?;
-    soon(checks, sections, "deaf.detached")?;
+    detached(checks, sections, "deaf")?;
     soon(checks, sections, "deaf.gone")?;
     checks.equal("standard error takes nothing: status of the second signal", sections.number("deaf.status")?, 143);
     let report = sections.text("deaf.out")?;
-    checks.check("standard error takes nothing: the report is there", report.contains("KVM put off"), report);
+    checks.check(
+        "standard error takes nothing: the report is there",
+        report.contains("KVM put off"),
+        report.lines().next().unwrap_or_default(),
+    );
 
     for (run, status, words) in [
         ("leaves-report", 7, "nobody reads standard output any more"),
@@ -33,17 +39,23 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
         checks.equal(&format!("{run}: status"), sections.number(&format!("{run}.status"))?, status);
         let error = sections.text(&format!("{run}.err"))?;
         let said = error.lines().filter(|line| line.starts_with("shared-msr: ") && line.contains(words)).count();
-        checks.check(&format!("{run}: says why, once"), said == 1 && !error.contains("panicked"), error);
+        checks.check(
+            &format!("{run}: says why, once"),
+            said == 1 && !error.contains("panicked"),
+            error.lines().last().unwrap_or_default(),
+        );
         checks.equal(&format!("{run}: the command comes to its own end"), sections.text(&format!("{run}.end"))?, "ended");
         checks.equal(&format!("{run}: nothing was attached by then"), sections.text(&format!("{run}.attached"))?, "");
     }
 
-    soon(checks, sections, "stubborn.detached")?;
+    detached(checks, sections, "stubborn")?;
     soon(checks, sections, "stubborn.gone")?;
     checks.equal("a command that ignores SIGTERM: status of the second signal", sections.number("stubborn.status")?, 143);
     checks.equal("a command that ignores SIGTERM: it is left alone", sections.text("stubborn.left")?, "yes");
-    let bare = sections.text("signals.bare")?;
-    checks.check("a command has the signals it has without us", sections.text("signals.measured")? == bare, bare);
+    let [bare, measured] = ["signals.bare", "signals.measured"].map(|name| sections.text(name).map(signals));
+    let (bare, measured) = (bare?, measured?);
+    let seen = format!("{bare:x?} and {measured:x?}");
+    checks.check("a command has the signals it has without us", bare.len() == 3 && measured == bare, &seen);
 
     checks.equal("an interval too long for the clock: the command's status", sections.number("long-interval.status")?, 7);
     let error = sections.text("long-interval.err")?;
@@ -52,9 +64,16 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections) -> Result<()> {
     files(checks, sections)
 }
 
+/// Those that are blocked, ignored and caught, of the 31 that anybody sends: the next three are the C library's own, and musl
+/// ignores them in what it starts.
+fn signals(text: &str) -> Vec<u64> {
+    let sets = text.lines().filter_map(|line| u64::from_str_radix(line.split_whitespace().nth(1)?, 16).ok());
+    sets.map(|set| set & 0x7fff_ffff).collect()
+}
+
 /// Read after the signal: the whole trace.
 fn late(checks: &mut Checks, sections: &Sections) -> Result<()> {
-    soon(checks, sections, "late.detached")?;
+    detached(checks, sections, "late")?;
     checks.equal("read late: status", sections.number("late.status")?, 0);
     let last = sections.json("late.last")?;
     let (shown, lines) = (last.number("/shown")?, sections.number("late.lines")?);
@@ -79,6 +98,14 @@ fn files(checks: &mut Checks, sections: &Sections) -> Result<()> {
     checks.check("a link in a folder of everybody's: one sentence", one_sentence, error);
     checks.equal("a link in a folder of everybody's: the command was not started", sections.number("link-open-run.status")?, 1);
     checks.equal("a link in a folder of everybody's: what it names is as it was", sections.text("link-open.content")?, "target");
+    Ok(())
+}
+
+/// Everything is on its way out: the first descriptor is closed, and functions follow as fast as the kernel can.
+fn detached(checks: &mut Checks, sections: &Sections, run: &str) -> Result<()> {
+    soon(checks, sections, &format!("{run}.detached"))?;
+    let milliseconds = sections.number(&format!("{run}.unhooked"))?;
+    checks.check(&format!("{run}: no function is hooked any more"), milliseconds <= LATER, &milliseconds.to_string());
     Ok(())
 }
 

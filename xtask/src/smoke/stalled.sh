@@ -8,6 +8,11 @@ milliseconds() {
 detached() {
     ! attached "$1"
 }
+# The kernel takes functions off one after the other, and waits each time until no task can be in one; a guest that spins
+# delays it.
+unhooked() {
+    ! grep -q '^kvm_' "$T/enabled_functions"
+}
 # within NAME COMMAND...: waits until it succeeds, and prints after how many milliseconds.
 within() {
     name=$1
@@ -66,6 +71,7 @@ for what in trace report; do
         wait_for full $pid && echo yes | section "$run.full"
         kill -TERM $pid
         within "$run.detached" detached $pid
+        within "$run.unhooked" unhooked
         sleep 1
         gone $pid || echo yes | section "$run.waits"
         kill -INT $pid
@@ -84,7 +90,8 @@ pid=$!
 wait_for attached $pid
 wait_for full $pid
 kill -TERM $pid
-within late.detached detached $pid
+within "late.detached" detached $pid
+within "late.unhooked" unhooked
 cat /tmp/fifo >/tmp/late.out
 wait $pid
 echo $? | section late.status
@@ -98,12 +105,13 @@ fifo
 yes >/tmp/fifo 2>/dev/null &
 filler=$!
 sleep 1
-shared-msr report -v --probe kprobe --duration 60 >/tmp/deaf.out 2>/tmp/fifo &
+shared-msr report >/tmp/deaf.out 2>/tmp/fifo &
 pid=$!
 wait_for attached $pid
 sleep 1
 kill -TERM $pid
-within deaf.detached detached $pid
+within "deaf.detached" detached $pid
+within "deaf.unhooked" unhooked
 sleep 1
 kill -TERM $pid
 within deaf.gone gone $pid
@@ -156,7 +164,9 @@ pid=$!
 wait_for attached $pid
 wait_for full $pid
 kill -TERM $pid
-within stubborn.detached detached $pid
+within "stubborn.detached" detached $pid
+within "stubborn.unhooked" unhooked
+sleep 1
 kill -TERM $pid
 within stubborn.gone gone $pid
 wait $pid
@@ -173,11 +183,13 @@ shared-msr report -- grep -E '^Sig(Ign|Blk|Cgt)' /proc/self/status 2>&1 >/dev/nu
 
 # Times that no clock has.
 try long-interval shared-msr report --interval 1.8e19 -- sh -c 'exit 7'
-try long-trace shared-msr trace --duration 1.8e19 --limit 1 --output /tmp/long-trace &
-long=$!
-sleep 3
+shared-msr trace --duration 1.8e19 --limit 1 --output /tmp/long-trace 2>/tmp/long-trace.err &
+pid=$!
+wait_for attached $pid
 shared-msr guest --outs 5 --tsc-aux 0xabc >/dev/null
-wait $long
+wait $pid
+echo $? | section long-trace.status
+section long-trace.err </tmp/long-trace.err
 
 # Files that are replaced as a whole, or not at all.
 echo 'what was there' >/tmp/kept

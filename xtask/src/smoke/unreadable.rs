@@ -24,6 +24,7 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections, unused: bool) -> R
     if unused {
         empty(checks, sections, "list-zero")?;
         empty(checks, sections, "list-believed")?;
+        empty(checks, sections, "list-used")?;
         empty(checks, sections, "fine")?;
         return Ok(());
     }
@@ -35,6 +36,7 @@ pub(super) fn check(checks: &mut Checks, sections: &Sections, unused: bool) -> R
     checks.check("list-believed: an empty list is not believed against sets", doubts, verdict);
     let sets = report.contains("NOT RECONCILED: CPU 0: KVM's list of MSRs is empty, but there was ") && !reconciles(report);
     checks.check("list-believed: it is said why", sets, report.lines().last().unwrap_or_default());
+    named(checks, sections, "list-used", &["per-CPU structure of CPU 0", "KVM's list of MSRs is empty"])?;
     let fine = sections.text("fine-report.out")?;
     checks.equal("without obstacles: report's exit status", sections.number("fine-report.status")?, 0);
     checks.check("without obstacles: verified", fine.contains("reconciled, verified"), fine.lines().last().unwrap_or_default());

@@ -44,6 +44,8 @@ at $list "$(address_of empty_zero_page)" list-zero
 sed 's/ rdtscp//; s/ rdpid//' /proc/cpuinfo >/tmp/cpuinfo
 mount --bind /tmp/cpuinfo /proc/cpuinfo
 at $list "$(address_of empty_zero_page)" list-believed
+# By now KVM has used a structure, and that can be seen at the start.
+at $list "$(address_of empty_zero_page)" list-used
 umount /proc/cpuinfo
 
 # Nothing is in the way any more; last, because it cannot be taken back: a locked-down kernel.
