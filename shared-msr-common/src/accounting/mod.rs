@@ -286,7 +286,7 @@ impl CpuState {
             }
             SetForm::Whole => (value, (value ^ curr) & mask == 0),
         };
-        let counters = &mut self.slots[slot as usize];
+        let counters = &mut self.slots[masked(slot as usize)];
         if skipped {
             counters.skipped += 1;
             return SetOutcome::Skipped;
@@ -304,7 +304,7 @@ impl CpuState {
     #[inline(always)]
     fn load(&mut self, slot: u64, host: u64, curr: u64, wanted: u64, now: impl FnOnce() -> u64) {
         let bit = 1 << slot;
-        let counters = &mut self.slots[slot as usize];
+        let counters = &mut self.slots[masked(slot as usize)];
         counters.written += 1;
         if wanted == host && curr != host {
             counters.made_clean += 1;

@@ -122,8 +122,8 @@ impl CpuState {
     #[inline(always)]
     pub fn own_slot<B: Books>(&mut self, books: &mut B, slot: u64, owner: Owner, task: Task) {
         let slot = slot as usize;
-        if slot < MAX_SLOTS && self.slot_owners[slot] != owner {
-            self.credit_slot(books, slot);
+        if slot < MAX_SLOTS && self.slot_owners[masked(slot)] != owner {
+            self.credit_slot(books, masked(slot));
             self.slot_owners[masked(slot)] = owner;
             self.bank_dirty = NO_BANK;
         }
