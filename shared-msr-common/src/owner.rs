@@ -40,9 +40,12 @@ pub struct VcpuKey {
     pub incarnation: u64,
     /// Address of its `struct kvm_vcpu`; 0 where it is not known which vCPU it is.
     pub vcpu: u64,
+    /// When that vCPU was made, in nanoseconds of the monotonic clock; 0 where it was there before counting began, or that was not
+    /// seen. KVM puts vCPUs where others were before.
+    pub made: u64,
     /// Address of its `struct kvm`; 0 where it is not known.
     pub kvm: u64,
-    /// `vcpu->vcpu_id`; [`UNKNOWN_ID`] where it cannot be read. Another vCPU can have the same address later.
+    /// `vcpu->vcpu_id`; [`UNKNOWN_ID`] where it cannot be read.
     pub id: u64,
 }
 

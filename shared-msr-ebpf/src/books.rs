@@ -33,6 +33,8 @@ static EMPTY_CAUSE: Array<CauseTally> = Array::with_max_entries(1, 0);
 
 /// `BPF_NOEXIST` (include/uapi/linux/bpf.h).
 pub(crate) const MAKE: u64 = 1;
+/// `BPF_ANY`.
+pub(crate) const ANY: u64 = 0;
 
 /// The maps above.
 pub(crate) struct Maps;

@@ -18,7 +18,8 @@ use crate::{
     globals::{RUNNING_VCPU, SLOTS, STRUCTURES_POINTER, by_reason, watched},
     live::{self, epoch, next_epoch, running},
     memory::read,
-    state, vcpus,
+    state::{self, CPU_STATE},
+    vcpus,
 };
 
 /// The argument that is a vCPU's address.
@@ -188,6 +189,8 @@ fn ends(task: Task) {
 /// Notes that a vCPU is made, maybe where another one was: `trace_kvm_write_tsc_offset(vcpu_id, previous, next)`, of which KVM's
 /// first one comes from `kvm_arch_vcpu_postcreate` (arch/x86/kvm/x86.c), with nothing before it.
 ///
+/// KVM has loaded it on this CPU to set its time, so its address is known.
+///
 /// A vendor module that was loaded anew, with its structures elsewhere, has to make a vCPU before it can set any MSR.
 #[raw_tracepoint]
 pub(crate) fn shared_msr_vcpu_made(context: RawTracePointContext) -> i32 {
@@ -199,6 +202,10 @@ pub(crate) fn shared_msr_vcpu_made(context: RawTracePointContext) -> i32 {
             && base != live::base()
         {
             live::move_base(base);
+        }
+        if let Some(state) = CPU_STATE.get_ptr(0) {
+            // SAFETY: the map's own memory; this field is never changed.
+            vcpus::make_at(running_vcpu(unsafe { &*state }));
         }
         next_epoch();
     }

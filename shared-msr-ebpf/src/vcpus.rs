@@ -7,7 +7,8 @@ use shared_msr_common::{
 };
 
 use crate::{
-    books::{MAKE, command, this_cpu},
+    books::{ANY, MAKE, command, this_cpu},
+    events::now,
     globals::{VCPU_ID_OFFSET, VCPU_KVM_OFFSET},
     live::next_epoch,
     memory::read,
@@ -16,6 +17,9 @@ use crate::{
 /// The owners. User space says how many there can be.
 #[map]
 static VCPUS: HashMap<VcpuKey, Vcpu> = HashMap::with_max_entries(1, 0);
+/// When the vCPU was made that is at an address.
+#[map]
+static MADE: HashMap<u64, u64> = HashMap::with_max_entries(1, 0);
 /// What is known of their threads.
 #[map]
 static THREADS: HashMap<Task, Thread> = HashMap::with_max_entries(1, 0);
@@ -28,7 +32,7 @@ pub(crate) fn owner_of(state: &mut CpuState, task: Task, vcpu: u64, known_id: u6
         state.vcpus_refused += 1;
         return REFUSED;
     };
-    let key = VcpuKey { task, incarnation: thread.incarnation, vcpu, kvm: kvm_of(vcpu), id: id_of(vcpu) };
+    let key = VcpuKey { task, incarnation: thread.incarnation, vcpu, made: made_at(vcpu), kvm: kvm_of(vcpu), id: id_of(vcpu) };
     let owner = match VCPUS.get_ptr_mut(key) {
         Some(found) => {
             // SAFETY: the map's own memory. Only the thread itself writes what is of its vCPUs.
@@ -116,6 +120,21 @@ fn thread(task: Task) -> Option<&'static mut Thread> {
         *thread = Thread { incarnation, command: command(), ..Thread::default() };
     }
     Some(thread)
+}
+
+/// A vCPU is made at this address.
+#[inline(always)]
+pub(crate) fn make_at(vcpu: u64) {
+    if vcpu != 0 {
+        let _ = MADE.insert(vcpu, now(), ANY);
+    }
+}
+
+/// When the vCPU at this address was made; 0 where that was not seen.
+#[inline(always)]
+fn made_at(vcpu: u64) -> u64 {
+    // SAFETY: the map's own memory, written before the vCPU can run.
+    MADE.get_ptr(vcpu).map_or(0, |made| unsafe { *made })
 }
 
 /// Address of the VM of a vCPU; 0 where it cannot be read.

@@ -27,6 +27,7 @@ pub struct Maps {
     base: Array<MapData, u64>,
     vcpus: Table<VcpuKey, Vcpu>,
     threads: Table<Task, Thread>,
+    made: Table<u64, u64>,
     thread_exits: Table<Task, u64>,
     tallies: Table<TallyKey, Tally>,
     causes: Table<CauseKey, CauseTally>,
@@ -62,6 +63,7 @@ impl Maps {
             base: take(bpf, ".bss.base")?,
             vcpus: Table::take(bpf, "VCPUS")?,
             threads: Table::take(bpf, "THREADS")?,
+            made: Table::take(bpf, "MADE")?,
             thread_exits: Table::take(bpf, "THREAD_EXITS")?,
             tallies: Table::take(bpf, "TALLIES")?,
             causes: Table::take(bpf, "CAUSES")?,
@@ -114,6 +116,11 @@ impl Maps {
     /// Their threads.
     pub fn threads(&self) -> Result<BTreeMap<Task, Thread>, Obstacle> {
         self.threads.all()
+    }
+
+    /// When the vCPU was made that is at an address, in nanoseconds of the monotonic clock; those that were made while counting.
+    pub fn made(&self) -> Result<BTreeMap<u64, u64>, Obstacle> {
+        self.made.all()
     }
 
     /// Exits by thread, as they were counted once more.

@@ -58,6 +58,8 @@ pub(super) struct Globals {
 pub(super) struct Sizes {
     /// Owners, and their threads.
     pub(super) vcpus: u32,
+    /// Addresses at which KVM has made vCPUs.
+    pub(super) places: u32,
     /// Threads whose exits are counted once more.
     pub(super) thread_exits: u32,
     /// Rows of owners.
@@ -77,7 +79,7 @@ pub(super) struct Sizes {
 impl Sizes {
     /// The smallest ones.
     pub(super) const NONE: Self =
-        Self { vcpus: 1, thread_exits: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 4096 };
+        Self { vcpus: 1, places: 1, thread_exits: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 4096 };
 }
 
 impl Globals {
@@ -143,6 +145,7 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .override_global("TRACING", &u64::from(globals.tracing), true)
         .map_max_entries("VCPUS", globals.sizes.vcpus)
         .map_max_entries("THREADS", globals.sizes.vcpus)
+        .map_max_entries("MADE", globals.sizes.places)
         .map_max_entries("THREAD_EXITS", globals.sizes.thread_exits)
         .map_max_entries("TALLIES", globals.sizes.tallies)
         .map_max_entries("CAUSES", globals.sizes.causes)

@@ -21,7 +21,7 @@ use super::{
     maps::Maps,
     object::{self, Globals, Sizes},
     sys::At,
-    target::Target,
+    target::{Tables, Target},
 };
 use crate::{
     kernel::{
@@ -147,6 +147,8 @@ impl Options {
         let banks = if self.by_reason { self.max_vcpus.saturating_mul(3).max(64) } else { 1 };
         Sizes {
             vcpus: self.max_vcpus,
+            // Places in memory, which KVM uses again; more than are in use at once.
+            places: self.max_vcpus.saturating_mul(2).max(1024),
             // Also those for which there is no place among the vCPUs.
             thread_exits: if self.verify { self.max_vcpus.saturating_mul(2).max(1024) } else { 1 },
             tallies: self.max_vcpus.saturating_mul(places).saturating_add(nobodys),
@@ -321,7 +323,7 @@ impl Loaded {
             reason: path.clone().unwrap_or(None),
             record: Record::here(),
             vcpu: VcpuFacts::find(&target.btf),
-            structures_pointer: target.tables.as_ref().map_or(0, |tables| tables.pointer()),
+            structures_pointer: target.tables.as_ref().map_or(0, Tables::pointer),
             running_vcpu: target.tables.as_ref().ok().and_then(|tables| tables.running_vcpu).unwrap_or(0),
             watches_writes: watched == Watched::Writes,
             by_cpu: options.by_cpu,

@@ -39,7 +39,7 @@ pub struct Usage {
     pub used: u64,
     /// How many it can hold.
     pub most: u64,
-    /// Those whose space was given back, because their threads have ended.
+    /// Those whose space was given back, because they or their threads are gone.
     pub given_back: u64,
 }
 
@@ -95,19 +95,20 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Gives back the space of threads that have ended and whose values no CPU has any more.
+    /// Gives back the space of vCPUs that are gone, or whose threads are, and whose values no CPU has any more.
     pub(super) fn tidy(&mut self, probes: &mut Probes) -> Result<(), Obstacle> {
         let (vcpus, threads) = (probes.maps().vcpus()?, probes.maps().threads()?);
         self.registry.learn(&vcpus, &threads);
         self.name(&probes.maps().causes()?);
+        let made = probes.maps().made()?;
         let is_over = |key: &VcpuKey| {
             threads.get(&key.task).is_none_or(|thread| thread.ended != 0 || thread.incarnation != key.incarnation)
+                || made.get(&key.vcpu).is_some_and(|made| *made != key.made)
         };
         let mut ended: BTreeMap<Owner, VcpuKey> =
             vcpus.iter().filter(|(key, _)| is_over(key)).map(|(key, vcpu)| (vcpu.owner, *key)).collect();
         if !ended.is_empty() {
-            // A thread that has ended can become nobody's owner any more. So after this, the rows of those that no CPU refers to
-            // stand still.
+            // They can become owners no more. So after this, the rows of those that no CPU refers to stand still.
             for owner in probes.read()?.iter().flat_map(owners_of) {
                 ended.remove(&owner);
             }

@@ -96,8 +96,27 @@ pub fn command(bytes: &[u8; COMMAND_BYTES]) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     seen: BTreeMap<Owner, Seen>,
-    /// Numbers of VMs, by their process and the address of their structure.
-    vms: BTreeMap<(u32, u64), u32>,
+    /// VMs by their process and the address of their structure; where KVM put one after another there, in that order.
+    vms: BTreeMap<(u32, u64), Vec<Machine>>,
+}
+
+/// One VM.
+#[derive(Clone, Debug, Default)]
+struct Machine {
+    number: u32,
+    /// Addresses of its vCPUs, when each was made, and its number.
+    vcpus: Vec<(u64, u64, u64)>,
+}
+
+impl Machine {
+    fn has(&self, key: &VcpuKey) -> bool {
+        self.vcpus.iter().any(|(vcpu, made, _)| (*vcpu, *made) == (key.vcpu, key.made))
+    }
+
+    /// Whether a vCPU can be of this VM: none of its own has the same place or number.
+    fn takes(&self, key: &VcpuKey) -> bool {
+        self.vcpus.iter().all(|(vcpu, _, id)| *vcpu != key.vcpu && (*id != key.id || key.id == UNKNOWN_ID))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +141,7 @@ impl Registry {
     pub fn learn(&mut self, vcpus: &BTreeMap<VcpuKey, shared_msr_common::Vcpu>, threads: &BTreeMap<Task, Thread>) {
         // In the order in which they were met, as far as one CPU met them.
         let mut met: Vec<_> = vcpus.iter().map(|(key, vcpu)| (vcpu.owner, *key, vcpu.id)).collect();
-        met.sort_unstable_by_key(|(owner, ..)| *owner);
+        met.sort_unstable_by_key(|(owner, key, _)| (key.made, *owner));
         for (owner, key, id) in met {
             let thread = threads.get(&key.task).filter(|thread| thread.incarnation == key.incarnation);
             let ended = thread.is_none_or(|thread| thread.ended != 0);
@@ -130,11 +149,29 @@ impl Registry {
             let seen = self.seen.entry(owner).or_insert(Seen { key, id, ended, command: command.unwrap_or_default() });
             (seen.id, seen.ended) = (id, ended);
             if key.kvm != 0 {
-                let process = tgid(key.task);
-                let next = self.vms.range((process, 0)..=(process, u64::MAX)).count() as u32 + 1;
-                self.vms.entry((process, key.kvm)).or_insert(next);
+                self.place(&key);
             }
         }
+    }
+
+    /// Finds the VM of a vCPU, or notes a new one.
+    fn place(&mut self, key: &VcpuKey) {
+        let process = tgid(key.task);
+        let known = self.vms.get(&(process, key.kvm)).is_some_and(|here| here.iter().any(|machine| machine.has(key)));
+        if known {
+            return;
+        }
+        let number = self.machines(process).count() as u32 + 1;
+        let vcpu = (key.vcpu, key.made, key.id);
+        let here = self.vms.entry((process, key.kvm)).or_default();
+        match here.last_mut().filter(|machine| machine.takes(key)) {
+            Some(machine) => machine.vcpus.push(vcpu),
+            None => here.push(Machine { number, vcpus: vec![vcpu] }),
+        }
+    }
+
+    fn machines(&self, process: u32) -> impl Iterator<Item = &Machine> {
+        self.vms.range((process, 0)..=(process, u64::MAX)).flat_map(|(_, machines)| machines)
     }
 
     /// The process of each thread, and the thread's name.
@@ -162,9 +199,11 @@ impl Registry {
 
     fn vcpu(&self, seen: &Seen) -> Vcpu {
         let process = tgid(seen.key.task);
-        let number = self.vms.get(&(process, seen.key.kvm)).copied().or_else(|| {
+        let here = self.vms.get(&(process, seen.key.kvm)).into_iter().flatten();
+        let number = here.filter(|machine| machine.has(&seen.key)).map(|machine| machine.number).next();
+        let number = number.or_else(|| {
             // Of a process that has one VM it is that one.
-            let mut all = self.vms.range((process, 0)..=(process, u64::MAX)).map(|(_, number)| *number);
+            let mut all = self.machines(process).map(|machine| machine.number);
             all.next().filter(|_| all.next().is_none())
         });
         let vm = VmId { process, number };
@@ -180,7 +219,7 @@ mod tests {
     const SECOND: Task = 7 << 32 | 9;
 
     fn key(task: Task, vcpu: u64, kvm: u64, id: u64) -> VcpuKey {
-        VcpuKey { task, incarnation: 0, vcpu, kvm, id }
+        VcpuKey { task, incarnation: 0, vcpu, made: 0, kvm, id }
     }
 
     fn registry(rows: &[(Owner, VcpuKey)]) -> Registry {
@@ -196,6 +235,16 @@ mod tests {
         let registry = registry(&[(5, key(FIRST, 0x10, 0xb00, 0)), (6, key(FIRST, 0x20, 0xa00, 0))]);
         let vms: Vec<VmId> = registry.identities().vcpus.values().map(|vcpu| vcpu.vm).collect();
         assert_eq!(vms, [VmId { process: 7, number: Some(1) }, VmId { process: 7, number: Some(2) }]);
+    }
+
+    #[test]
+    fn a_vm_that_is_made_where_another_one_was_is_another_one() {
+        let at = |made, vcpu, id| VcpuKey { made, ..key(FIRST, vcpu, 0xa00, id) };
+        let first = [(5, at(0, 0x10, 0)), (6, at(0, 0x20, 1))];
+        let second = [(7, at(90, 0x20, 0)), (8, at(91, 0x10, 1))];
+        let registry = registry(&[first[0], first[1], second[0], second[1]]);
+        let numbers: Vec<_> = registry.identities().vcpus.values().map(|vcpu| vcpu.vm.number).collect();
+        assert_eq!(numbers, [Some(1), Some(1), Some(2), Some(2)]);
     }
 
     #[test]
