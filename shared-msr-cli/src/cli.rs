@@ -128,7 +128,7 @@ pub struct ReportArguments {
     /// Time each restore, from the entry to the return of kvm_on_user_return. Costs a little on each
     #[arg(long)]
     pub timing: bool,
-    /// How many threads that run vCPUs can be told apart at once; what does not fit is counted as unattributed
+    /// How many vCPUs can be told apart at once, each with a thread that runs it; what does not fit is counted as unattributed
     #[arg(long, value_name = "N", default_value_t = MAX_VCPUS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_vcpus: u32,
     /// Write the report to this file; COMMAND then keeps its standard output. What is there is replaced once there is a report
@@ -175,7 +175,7 @@ pub struct TopArguments {
     /// Where e writes its files
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     pub export_dir: PathBuf,
-    /// How many threads that run vCPUs can be told apart at once; what does not fit is counted as unattributed
+    /// How many vCPUs can be told apart at once, each with a thread that runs it; what does not fit is counted as unattributed
     #[arg(long, value_name = "N", default_value_t = MAX_VCPUS, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_vcpus: u32,
     /// Observe sets and closes by this kind of hook, and fail if it is not to be had

@@ -72,7 +72,8 @@ fn look_up(state: *mut CpuState, vcpu: u64, known_id: u64) -> u64 {
     let state = unsafe { &mut *state };
     let task = bpf_get_current_pid_tgid();
     let vcpu = if vcpu == 0 { running_vcpu(state) } else { vcpu };
-    let told = vcpu != 0 || known_id == UNKNOWN_ID;
+    // A number is to be kept once, or each time where nothing else tells vCPUs apart.
+    let told = known_id == UNKNOWN_ID || (vcpu != 0 && state.exit_due == 0);
     let same = state.exit_task == task && state.loaded == vcpu.wrapping_add(epoch) && told;
     if !same || state.exit_due != 0 || (by_reason() && exit_reason::needs_bank(state)) {
         state::mark_begun(state);

@@ -21,9 +21,9 @@ use crate::{
 pub enum By {
     /// MSRs of KVM's list
     Msr,
-    /// VMs, by the process of their VMM
+    /// VMs, by the process of their VMM, and which of its VMs
     Vm,
-    /// vCPUs, by the threads that run them
+    /// vCPUs, each with the thread that runs it
     Vcpu,
     /// CPUs of the host
     Cpu,

@@ -141,7 +141,9 @@ pub(super) fn observed(report: &Report<'_>) -> String {
         (false, _) => "NOT RECONCILED",
     };
     let lost = if ledger.lost.is_nothing() { "nothing lost" } else { "with losses" };
-    let seen: Vec<String> = hooks.named().iter().filter_map(|(event, hook)| hook.map(|hook| format!("{event} {hook}"))).collect();
+    // Those that are the same everywhere are in the JSON.
+    let told = hooks.named().into_iter().filter(|(event, _)| !matches!(*event, "thread end" | "exec" | "vCPU made"));
+    let seen: Vec<String> = told.filter_map(|(event, hook)| hook.map(|hook| format!("{event} {hook}"))).collect();
     let reloads = match ledger.reloads {
         0 => String::new(),
         times => format!("{} was loaded anew meanwhile ({})\n", report.vendor.module(), counted(times, "time")),
