@@ -87,9 +87,10 @@ impl<'a> Printer<'a> {
         }
         let sound = match (ledger.reconciled(), ledger.lost.hooks_were_silent()) {
             (true, _) => Ok(()),
-            (false, true) => {
-                Err(anyhow!("hooks did not fire all the time, see the report; measure again with nothing else changing them"))
-            }
+            (false, true) => Err(anyhow!(
+                "the books do not reconcile, because hooks did not fire all the time, see the report; measure again while \
+                 nothing changes them"
+            )),
             (false, false) => Err(anyhow!("the books do not reconcile, see the report; please report this")),
         };
         Ok((text, sound))
