@@ -17,7 +17,7 @@ use shared_msr::{
         process::Processes,
     },
     ledger::{CpuRow, Ledger, saved::Saved},
-    probe::probes::Hooks,
+    probe::hooks::Hooks,
     sample::{
         owners::Vm,
         vcpus::{VcpuId, VmId},

@@ -8,7 +8,7 @@ use crate::{
     cli::{FilterArguments, ReportArguments, ReportFormat},
     ledger::Ledger,
     notice::notice,
-    probe::{ladder::Refused, probes::Hooks, target::Target},
+    probe::{hooks::Hooks, ladder::Refused, target::Target},
     report::{
         Report,
         by::{By, Choice},

@@ -1,6 +1,7 @@
 //! The kernel-side programs: chosen, loaded, attached, read.
 
 mod fentry;
+pub mod hooks;
 pub mod kernel_log;
 pub mod ladder;
 pub mod maps;

@@ -9,8 +9,8 @@ use crate::{
     kernel::{host::Vendor, process::PidNamespace},
     ledger::{Counts, CpuRow, Events, Lost, MsrRow, rows::ReasonRow},
     probe::{
+        hooks::Hooks,
         ladder::{Event, Refused},
-        probes::Hooks,
     },
 };
 

@@ -22,7 +22,7 @@ use filter::Filter;
 use crate::{
     kernel::host::{Host, Vendor},
     ledger::Ledger,
-    probe::{ladder::Refused, probes::Hooks},
+    probe::{hooks::Hooks, ladder::Refused},
 };
 
 /// A measurement, ready to be shown.

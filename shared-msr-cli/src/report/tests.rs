@@ -28,8 +28,9 @@ use crate::{
     ledger::{Counts, CpuRow, Events, Ledger, Lost, MsrRow, books::OwnerBooks},
     obstacle::Obstacle,
     probe::{
+        hooks::Hooks,
         ladder::{Event, Refused},
-        probes::{Hooks, Sight},
+        probes::Sight,
     },
     sample::{
         owners::{Owners, Vm},

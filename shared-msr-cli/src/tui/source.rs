@@ -9,7 +9,7 @@ use crate::{
     },
     ledger::Ledger,
     obstacle::Obstacle,
-    probe::{ladder::Refused, probes::Hooks},
+    probe::{hooks::Hooks, ladder::Refused},
 };
 
 /// What does not change while it is measured.

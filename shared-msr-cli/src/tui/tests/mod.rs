@@ -28,7 +28,7 @@ use crate::{
         structure::Value,
     },
     ledger::{Ledger, saved::Saved},
-    probe::probes::Hooks,
+    probe::hooks::Hooks,
 };
 
 /// Four looks, two seconds apart, at an emulated AMD host with two CPUs and three guests; see `examples/save_ledgers.rs`.
