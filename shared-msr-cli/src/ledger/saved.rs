@@ -152,7 +152,7 @@ impl From<Saved> for Ledger {
             thread_exits: None,
             stray: saved.stray.into_iter().map(|(cpu, bank)| (cpu, counters(&bank))).collect(),
             by_cpu: saved.by_cpu,
-            usage: Usage { used, most, given_back },
+            usage: Usage { used, most, given_back, ..Usage::default() },
             still: saved.compared,
             // What was held against what is in the saved violations.
             stopped: false,

@@ -41,6 +41,8 @@ pub struct Usage {
     pub most: u64,
     /// Those whose space was given back, because they or their threads are gone.
     pub given_back: u64,
+    /// Those, of both, whose rows are another one's: it was not known at first which vCPU the thread ran.
+    pub merged: u64,
 }
 
 /// All rows.
@@ -186,8 +188,12 @@ impl Archive {
             thread_exits: None,
             ..gone
         };
-        owners.usage =
-            Usage { used: rows.vcpus.len() as u64, most: u64::from(probes.options.max_vcpus), given_back: self.given_back };
+        owners.usage = Usage {
+            used: rows.vcpus.len() as u64,
+            most: u64::from(probes.options.max_vcpus),
+            given_back: self.given_back,
+            merged: owners.identities.same.len() as u64,
+        };
         for (key, tally) in &self.gone.tallies {
             owners.tallies.entry(*key).or_insert(Tally::EMPTY).add(tally);
         }

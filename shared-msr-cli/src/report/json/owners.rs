@@ -205,12 +205,13 @@ pub(super) struct MapPart {
     used: u64,
     most: u64,
     given_back: u64,
+    merged: u64,
 }
 
 impl MapPart {
     pub(super) fn of(ledger: &Ledger) -> Self {
         let usage = ledger.owners.usage;
-        Self { used: usage.used, most: usage.most, given_back: usage.given_back }
+        Self { used: usage.used, most: usage.most, given_back: usage.given_back, merged: usage.merged }
     }
 }
 
