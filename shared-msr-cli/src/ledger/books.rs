@@ -122,11 +122,6 @@ impl OwnerBooks {
         vms.any(|vm| Some(vm) != first)
     }
 
-    /// The process of an owner; none of nobody.
-    pub fn process(&self, owner: Owner) -> Option<u32> {
-        self.vcpus.get(&owner).map(|vcpu| vcpu.vm.process)
-    }
-
     /// The sum of an owner's rows over CPUs.
     pub fn of(&self, owner: Owner) -> Tally {
         let mut sum = Tally::EMPTY;

@@ -127,8 +127,10 @@ impl Archive {
         }
         let left: BTreeSet<Task> =
             vcpus.iter().filter(|(_, vcpu)| !ended.contains_key(&vcpu.owner)).map(|(key, _)| key.task).collect();
-        for task in threads.iter().filter(|(task, thread)| thread.ended != 0 && !left.contains(*task)).map(|(task, _)| *task) {
-            self.keep_thread(task, probes)?;
+        let gone = threads.iter().filter(|(task, thread)| thread.ended != 0 && !left.contains(*task));
+        let gone: Vec<Task> = gone.map(|(task, _)| *task).collect();
+        if !gone.is_empty() {
+            self.keep_threads(&gone, probes)?;
         }
         Ok(())
     }
@@ -148,11 +150,15 @@ impl Archive {
         Ok(())
     }
 
-    /// Keeps a thread's exits, as they were counted once more, and gives its place back.
-    fn keep_thread(&mut self, task: Task, probes: &mut Probes) -> Result<(), Obstacle> {
-        let exits = probes.maps().thread_exits()?.get(&task).copied().unwrap_or(0);
-        *self.gone.thread_exits.get_or_insert_default().entry(task).or_default() += exits;
-        probes.maps_mut().forget_thread(task)
+    /// Keeps the exits of threads, as they were counted once more, and gives their places back.
+    fn keep_threads(&mut self, tasks: &[Task], probes: &mut Probes) -> Result<(), Obstacle> {
+        let checked = probes.maps().thread_exits()?;
+        let kept = self.gone.thread_exits.get_or_insert_default();
+        for task in tasks {
+            *kept.entry(*task).or_default() += checked.get(task).copied().unwrap_or(0);
+            probes.maps_mut().forget_thread(*task)?;
+        }
+        Ok(())
     }
 
     /// Looks up the names of processes that were not known yet, while they are there.
