@@ -8,11 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::lab::{self, CpuModel, Host, KernelChoice, LabFile, LabOptions};
-use crate::{
-    demo, ebpf, setup,
-    smoke::{self, Checks},
-    test,
-};
+use crate::{demo, ebpf, setup, smoke, test};
 
 /// Developer commands of shared-msr.
 #[derive(Debug, Parser)]
@@ -106,11 +102,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Ebpf => ebpf::run().map(|()| ExitCode::SUCCESS),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
-        Command::Smoke(selection) => {
-            let mut checks = Checks::default();
-            smoke::run(&mut checks, &selection);
-            Ok(test::verdict(&checks))
-        }
+        Command::Smoke(selection) => test::smoke(&selection),
         Command::Lab(args) => Ok(ExitCode::from(lab::stream_or_say_why(&args.into()))),
     }
 }

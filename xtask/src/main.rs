@@ -11,6 +11,7 @@ mod product;
 mod scratch;
 mod setup;
 mod smoke;
+mod smoke_scripts;
 mod test;
 mod workspace;
 

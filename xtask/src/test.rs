@@ -8,8 +8,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 
 use crate::{
-    ebpf, process, setup,
-    smoke::{self, Checks},
+    ebpf, process, setup, smoke,
+    smoke_scripts::{self, Checks},
     workspace,
 };
 
@@ -30,12 +30,30 @@ pub(crate) fn run() -> Result<ExitCode> {
     checks.check("clippy, kernel-side programs", bpf_lints.is_ok(), &outcome(&bpf_lints));
     checks.enter("unit and CLI tests");
     tests(&mut checks);
-    smoke::run(&mut checks, &smoke::Selection::default());
+    lab(&mut checks, &smoke::Selection::default());
     Ok(verdict(&checks))
 }
 
+/// `cargo xtask smoke`
+pub(crate) fn smoke(selection: &smoke::Selection) -> Result<ExitCode> {
+    let mut checks = Checks::default();
+    lab(&mut checks, selection);
+    Ok(verdict(&checks))
+}
+
+fn lab(checks: &mut Checks, selection: &smoke::Selection) {
+    match smoke::run(selection) {
+        Ok(counted) => {
+            checks.passed += counted.passed as u64;
+            checks.failed += counted.failed as u64;
+        }
+        Err(error) => checks.check("the tests in the lab run", false, &format!("{error:#}")),
+    }
+    smoke_scripts::run(checks, selection);
+}
+
 /// Prints the last line, and says with which status to exit.
-pub(crate) fn verdict(checks: &Checks) -> ExitCode {
+fn verdict(checks: &Checks) -> ExitCode {
     println!("\n{} passed, {} failed", checks.passed, checks.failed);
     // A run without a single check proves nothing.
     if checks.failed == 0 && checks.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

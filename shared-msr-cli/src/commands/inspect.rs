@@ -1,12 +1,13 @@
 //! `shared-msr inspect`
 
 use std::{
+    borrow::Cow,
     io::{self, Write as _},
     process::ExitCode,
 };
 
 use anyhow::{Context as _, anyhow};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{InspectArguments, TableFormat},
@@ -79,37 +80,59 @@ fn own_cpu(here: u32) -> String {
     )
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: u32,
-    kernel: &'a str,
-    slots: &'a [Slot],
+/// The shape of the kernel's tables for programs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Document<'a> {
+    /// Version of the shape.
+    pub schema: u32,
+    /// The kernel's release.
+    pub kernel: Cow<'a, str>,
+    /// KVM's list.
+    pub slots: Cow<'a, [Slot]>,
     /// The CPU that looked.
-    own_cpu: u32,
-    own_cpu_note: String,
-    cpus: Vec<CpuPart<'a>>,
+    pub own_cpu: u32,
+    /// Why that one cannot be seen inside a window.
+    pub own_cpu_note: String,
+    /// The CPUs that were asked for.
+    pub cpus: Vec<CpuPart<'a>>,
 }
 
-#[derive(Serialize)]
-struct CpuPart<'a> {
-    cpu: u32,
-    registered: bool,
-    values: Vec<ValuePart<'a>>,
+/// The structure of a CPU.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct CpuPart<'a> {
+    /// Its number.
+    pub cpu: u32,
+    /// Whether KVM's notifier is registered.
+    pub registered: bool,
+    /// Of each slot of the list.
+    pub values: Vec<ValuePart<'a>>,
 }
 
-#[derive(Serialize)]
-struct ValuePart<'a> {
-    slot: usize,
-    name: &'a str,
-    host: u64,
-    curr: u64,
-    dirty: bool,
+/// The two values of a slot on a CPU.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ValuePart<'a> {
+    /// Its number.
+    pub slot: usize,
+    /// Its MSR.
+    pub name: Cow<'a, str>,
+    /// The host's value.
+    pub host: u64,
+    /// The value in the hardware.
+    pub curr: u64,
+    /// Whether the two differ.
+    pub dirty: bool,
 }
 
 fn document<'a>(target: &'a Target, tables: &'a Tables, cpus: &[(u32, Structure)], here: u32) -> Document<'a> {
     let value = |structure: &Structure, slot: &'a Slot| {
         let value = structure.values[slot.slot];
-        ValuePart { slot: slot.slot, name: &slot.name, host: value.host, curr: value.curr, dirty: value.host != value.curr }
+        ValuePart {
+            slot: slot.slot,
+            name: Cow::Borrowed(&slot.name),
+            host: value.host,
+            curr: value.curr,
+            dirty: value.host != value.curr,
+        }
     };
     let part = |(cpu, structure): &(u32, Structure)| CpuPart {
         cpu: *cpu,
@@ -118,8 +141,8 @@ fn document<'a>(target: &'a Target, tables: &'a Tables, cpus: &[(u32, Structure)
     };
     Document {
         schema: 1,
-        kernel: &target.host.kernel,
-        slots: &tables.list,
+        kernel: Cow::Borrowed(&target.host.kernel),
+        slots: Cow::Borrowed(&tables.list),
         own_cpu: here,
         own_cpu_note: own_cpu(here),
         cpus: cpus.iter().map(part).collect(),

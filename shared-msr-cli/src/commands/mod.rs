@@ -5,7 +5,7 @@ mod clock;
 mod doctor;
 mod end;
 mod guest;
-mod inspect;
+pub mod inspect;
 mod output;
 mod printer;
 mod report;

@@ -61,7 +61,7 @@ impl GuestOptions {
 }
 
 /// How the guest spends its time once it has made its `OUT`s and `HLT`s.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Spin {
     /// In guest mode, with no exit of its own.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::msrs;
 use super::options::{GuestOptions, Spin};
@@ -13,7 +13,7 @@ use super::vcpu::Ran;
 pub const SCHEMA: u32 = 1;
 
 /// What the guest did. Serializes to the JSON form; [`GuestOutcome::text`] is the form for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct GuestOutcome {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -58,7 +58,7 @@ pub struct GuestOutcome {
 }
 
 /// `TSC_AUX` from all sides. Null where a side has nothing to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct TscAuxOutcome {
     /// What it was set to; null if it was left at its reset value.
     pub asked: Option<u32>,
@@ -71,7 +71,7 @@ pub struct TscAuxOutcome {
 }
 
 /// An MSR that was set before the run and read after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ReadBack {
     /// The value it was given.
     pub asked: u64,
@@ -80,7 +80,7 @@ pub struct ReadBack {
 }
 
 /// What ended the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ended {
     /// It had made all its exits.

@@ -2,13 +2,13 @@
 
 use std::{fs, os::unix::fs::MetadataExt as _, path::Path};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{cpu_list, process::Processes};
 use crate::obstacle::Obstacle;
 
 /// Which part of KVM runs guests here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Vendor {
     /// kvm_intel: VMX.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::vmm::printable;
 use crate::obstacle::Obstacle;
@@ -14,7 +14,7 @@ const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// Which PID namespace shared-msr runs in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PidNamespace {
     /// The host's.

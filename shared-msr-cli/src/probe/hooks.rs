@@ -1,11 +1,11 @@
 //! What the programs of one measurement are attached to.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::kernel::kprobes;
 
 /// Which hook observes which event, as `kind:name`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Hooks {
     /// Sets; none where they cannot be told.
     pub set: Option<String>,

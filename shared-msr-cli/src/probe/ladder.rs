@@ -1,7 +1,7 @@
 //! Which hooks can observe an event, best first. Which of them this kernel offers, only trying tells.
 
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::fentry::Place;
 use crate::{kernel::symbols::CLOSER, obstacle::Obstacle};
@@ -49,7 +49,7 @@ pub(super) struct Known {
 }
 
 /// What is observed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     /// Calls of the setter.

@@ -1,9 +1,16 @@
 //! The parts that say who: VMs, vCPUs, causes, payers; and the distributions.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
 use shared_msr_common::{SlotTally, Tally, WindowTally, accounting::Watched};
 
-use super::super::{Report, labels};
+use super::{
+    super::{Report, labels},
+    document::{
+        BucketPart, CausePart, Distribution, Distributions, FilteredOut, MapPart, Numbers, OfMsr, OutPart, PayerPart, SavingPart,
+        SavingsPart, SlotNumbers, VcpuPart, VmPart,
+    },
+};
 use crate::{
     ledger::{
         Counts, Ledger, MsrRow,
@@ -14,22 +21,6 @@ use crate::{
     },
     probe::probes::Sight,
 };
-
-/// The counters of an owner. Null is what the hooks in use cannot tell.
-#[derive(Serialize)]
-pub(super) struct Numbers {
-    exits: u64,
-    userspace_exits: u64,
-    windows_opened: Option<u64>,
-    windows_closed: Option<u64>,
-    clean_closes: Option<u64>,
-    set_written: Option<u64>,
-    set_skipped: Option<u64>,
-    set_failed: Option<u64>,
-    deferred: Option<u64>,
-    performed: Option<u64>,
-    avoided: Option<i64>,
-}
 
 impl Numbers {
     pub(super) fn of(tally: &Tally, ledger: &Ledger) -> Self {
@@ -51,23 +42,6 @@ impl Numbers {
     }
 }
 
-/// What a VM's or vCPU's row has of one MSR.
-#[derive(Serialize)]
-pub(super) struct OfMsr {
-    name: String,
-    #[serde(flatten)]
-    slot: SlotNumbers,
-}
-
-#[derive(Serialize)]
-struct SlotNumbers {
-    set_written: Option<u64>,
-    set_skipped: Option<u64>,
-    set_failed: Option<u64>,
-    deferred: Option<u64>,
-    performed: Option<u64>,
-}
-
 fn of_msrs(tally: &Tally, ledger: &Ledger) -> Vec<OfMsr> {
     let told = |number: u64| matches!(ledger.sight, Sight::Split(_)).then_some(number);
     let rows = ledger.msrs.iter().zip(&tally.slots);
@@ -85,24 +59,6 @@ fn of_msrs(tally: &Tally, ledger: &Ledger) -> Vec<OfMsr> {
     rows.map(row).collect()
 }
 
-/// A distribution: percentiles as the largest number of the bucket that holds them, and all buckets that are not empty.
-#[derive(Serialize)]
-pub(super) struct Distribution {
-    count: u64,
-    p50: Option<u64>,
-    p90: Option<u64>,
-    p99: Option<u64>,
-    buckets: Vec<BucketPart>,
-}
-
-#[derive(Serialize)]
-struct BucketPart {
-    from: u64,
-    /// None for the last bucket, which has no end.
-    to: Option<u64>,
-    count: u64,
-}
-
 impl Distribution {
     fn of(counts: &[u64]) -> Self {
         let at = |percent| percentile(counts, percent).and_then(|bucket| bucket.to);
@@ -115,15 +71,6 @@ impl Distribution {
             buckets: buckets(counts).into_iter().map(part).collect(),
         }
     }
-}
-
-/// The distributions of an owner's windows. Null is what the hooks in use cannot tell.
-#[derive(Serialize)]
-pub(super) struct Distributions {
-    exits_per_window: Option<Distribution>,
-    window_age_ns: Option<Distribution>,
-    restore_cost_ns: Option<Distribution>,
-    windows_unmeasured: Option<u64>,
 }
 
 impl Distributions {
@@ -139,19 +86,6 @@ impl Distributions {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct VmPart {
-    vm: u32,
-    vm_number: Option<u32>,
-    name: Option<String>,
-    command: Option<String>,
-    vcpus: u64,
-    #[serde(flatten)]
-    numbers: Numbers,
-    msrs: Vec<OfMsr>,
-    distributions: Distributions,
-}
-
 pub(super) fn vms(report: &Report<'_>) -> Vec<VmPart> {
     let part = |row: VmRow| VmPart {
         vm: row.vm.process,
@@ -164,22 +98,6 @@ pub(super) fn vms(report: &Report<'_>) -> Vec<VmPart> {
         vcpus: row.vcpus,
     };
     report.ledger.vms().into_iter().filter(|row| report.filter.takes_vm(row)).map(part).collect()
-}
-
-#[derive(Serialize)]
-pub(super) struct VcpuPart {
-    vm: u32,
-    vm_number: Option<u32>,
-    name: Option<String>,
-    /// A number, "several", or null.
-    vcpu: serde_json::Value,
-    tid: u32,
-    command: String,
-    ended: bool,
-    #[serde(flatten)]
-    numbers: Numbers,
-    msrs: Vec<OfMsr>,
-    distributions: Distributions,
 }
 
 pub(super) fn vcpus(report: &Report<'_>) -> Vec<VcpuPart> {
@@ -199,38 +117,11 @@ pub(super) fn vcpus(report: &Report<'_>) -> Vec<VcpuPart> {
     report.ledger.vcpus().into_iter().filter(|row| report.filter.takes_vcpu(row, report.ledger)).map(part).collect()
 }
 
-/// How full the map of vCPUs is.
-#[derive(Serialize)]
-pub(super) struct MapPart {
-    used: u64,
-    most: u64,
-    given_back: u64,
-    merged: u64,
-}
-
 impl MapPart {
     pub(super) fn of(ledger: &Ledger) -> Self {
         let usage = ledger.owners.usage;
         Self { used: usage.used, most: usage.most, given_back: usage.given_back, merged: usage.merged }
     }
-}
-
-#[derive(Serialize)]
-pub(super) struct CausePart {
-    cause: &'static str,
-    /// KVM_EXIT_* without its prefix, an errno's name, or "other-call".
-    reason: Option<String>,
-    payer: Option<PayerPart>,
-    closes: u64,
-    clean_closes: u64,
-    performed: u64,
-}
-
-#[derive(Serialize)]
-struct PayerPart {
-    /// None for those that found no row of their own.
-    tgid: Option<u32>,
-    command: Option<String>,
 }
 
 impl From<Payer> for PayerPart {
@@ -242,7 +133,7 @@ impl From<Payer> for PayerPart {
 
 pub(super) fn causes(report: &Report<'_>) -> Vec<CausePart> {
     let part = |row: CauseRow| CausePart {
-        cause: labels::cause(row.cause.0),
+        cause: Cow::Borrowed(labels::cause(row.cause.0)),
         reason: labels::cause_reason(row.cause),
         payer: row.payer.map(PayerPart::from),
         closes: row.measures.closes,
@@ -251,21 +142,6 @@ pub(super) fn causes(report: &Report<'_>) -> Vec<CausePart> {
     };
     let wanted = |fact: &_| report.filter.takes(fact, report.ledger);
     report.ledger.causes(wanted).into_iter().map(part).collect()
-}
-
-/// Savings, each under the name of what it is compared with.
-#[derive(Serialize)]
-pub(super) struct SavingsPart {
-    eager: SavingPart,
-    preemption: Option<SavingPart>,
-    /// Measured on this host; null without timing.
-    restore_ns: Option<f64>,
-}
-
-#[derive(Serialize)]
-struct SavingPart {
-    wrmsrs: i64,
-    ns: Option<i64>,
 }
 
 impl From<Saving> for SavingPart {
@@ -281,23 +157,6 @@ pub(super) fn savings(ledger: &Ledger) -> Option<SavingsPart> {
         preemption: savings.preemption.map(SavingPart::from),
         restore_ns: savings.restore_ns,
     })
-}
-
-/// What the filters keep out of `vms`, `vcpus`, `cpus` and `msrs`: so many rows, with these sums.
-#[derive(Serialize)]
-pub(super) struct FilteredOut {
-    vms: OutPart,
-    vcpus: OutPart,
-    cpus: OutPart,
-    msrs: OutPart,
-}
-
-#[derive(Default, Serialize)]
-struct OutPart {
-    rows: u64,
-    exits: u64,
-    deferred: u64,
-    performed: u64,
 }
 
 impl OutPart {

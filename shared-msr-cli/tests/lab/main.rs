@@ -1,0 +1,11 @@
+//! What the built `shared-msr` says on a KVM host, held against what the guest and the kernel itself say of the same time.
+//!
+//! This program runs in the lab: `cargo xtask smoke` builds it, boots an emulated host for each set of scenarios that need the
+//! same, and runs it there. A scenario is a file of its own, in which what is done and what must come of it stand together.
+
+#[cfg(test)]
+mod exact;
+#[cfg(test)]
+mod inside;
+#[cfg(test)]
+mod support;

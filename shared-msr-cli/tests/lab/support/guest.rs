@@ -1,0 +1,56 @@
+//! `shared-msr guest` in the background.
+
+use std::process::Command;
+
+use shared_msr::guest::GuestOutcome;
+
+use super::{Running, close_windows, command, json};
+
+/// A guest that runs. When it is dropped it is killed, and no window of it stays open.
+pub(crate) struct Guest {
+    running: Option<Running>,
+}
+
+impl Guest {
+    /// Starts one with these arguments, separated by blanks.
+    pub(crate) fn start(words: &str) -> Self {
+        Self::start_as(&mut command(&format!("guest --format json {words}")))
+    }
+
+    /// Starts one by a command that becomes a guest.
+    pub(crate) fn start_as(command: &mut Command) -> Self {
+        Self { running: Some(Running::start(command)) }
+    }
+
+    /// One that runs until it is ended: exits to user space without end, and this many exits that KVM handles before each.
+    pub(crate) fn endless(cpuids: u64, tsc_aux: u32) -> Self {
+        Self::start(&format!("--outs 1000000000 --cpuids {cpuids} --tsc-aux {tsc_aux}"))
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.running().pid()
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    /// Ends it as `kill` does, and says what it did.
+    pub(crate) fn stop(mut self) -> GuestOutcome {
+        let running = self.running.take().unwrap();
+        running.signal(libc::SIGTERM);
+        let ended = running.wait();
+        assert_eq!(ended.status, 0, "the guest: {ended:?}");
+        json(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            drop(running);
+            close_windows();
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A report and, of the same time, what the kernel itself counted.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::{Counter, Ended, KernelCounter, Report, Running, arguments, assert_reconciled, command, json};
+
+/// Where the report is written, so that standard output is the measured command's own.
+const REPORT: &str = "/tmp/report.json";
+
+/// What one measurement came to.
+pub(crate) struct Measured {
+    /// The program's ending; its standard output is the measured command's.
+    pub(crate) ended: Ended,
+    pub(crate) report: Report,
+    /// The kernel's counts, by counter and CPU.
+    pub(crate) kernel: BTreeMap<Counter, BTreeMap<u32, u64>>,
+}
+
+/// Runs a report with the check, with these further arguments (separated by blanks) while `measured` runs.
+///
+/// The kernel counts WRMSRs of `TSC_AUX` by their value: the host's is the number of the CPU, so that guests' must be larger
+/// than 7.
+pub(crate) fn measure(words: &str, measured: &[&str]) -> Measured {
+    let counters = [
+        (Counter::SetWritten, KernelCounter::start("msr/write_msr", Some("msr == 0xc0000103 && val >= 8"))),
+        (Counter::Performed, KernelCounter::start("msr/write_msr", Some("msr == 0xc0000103 && val < 8"))),
+        (Counter::Exits, KernelCounter::start("kvm/kvm_exit", None)),
+        (Counter::UserspaceExits, KernelCounter::start("kvm/kvm_userspace_exit", None)),
+    ];
+    let (ended, report) = report_on(words, measured);
+    counters.iter().for_each(|(_, counter)| counter.stop());
+    let kernel = counters.iter().map(|(counter, kernel)| (*counter, kernel.by_cpu())).collect();
+    Measured { ended, report, kernel }
+}
+
+/// The same without the kernel's counts.
+pub(crate) fn report_on(words: &str, measured: &[&str]) -> (Ended, Report) {
+    if Path::new(REPORT).exists() {
+        fs::remove_file(REPORT).unwrap();
+    }
+    let mut command = command("report --verify --format json --output");
+    command.arg(REPORT).args(arguments(words)).arg("--").args(measured);
+    let ended = Running::start(&mut command).wait();
+    let text = fs::read_to_string(REPORT).unwrap_or_else(|error| panic!("no report: {error}: {ended:?}"));
+    let report = json(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    (ended, report)
+}
+
+impl Measured {
+    /// It ended well, adds up, and its totals are the kernel's.
+    #[track_caller]
+    pub(crate) fn assert_right(&self) {
+        assert_eq!(self.ended.status, 0, "{:?}", self.ended);
+        assert_reconciled(&self.report);
+        self.assert_as_the_kernel_counts();
+    }
+
+    /// Totals against what the kernel itself counted.
+    #[track_caller]
+    pub(crate) fn assert_as_the_kernel_counts(&self) {
+        for (counter, by_cpu) in &self.kernel {
+            let counted: u64 = by_cpu.values().sum();
+            assert_eq!(counter.of_totals(&self.report), Some(counted), "{counter:?}: the report and the kernel");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The program under test.
+
+use std::{
+    fs,
+    os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
+    process::{Child, Command, Stdio},
+};
+
+use serde::de::DeserializeOwned;
+use tempfile::tempfile;
+
+use super::{Report, wait_until};
+
+/// Where the lab has it.
+const SHARED_MSR: &str = "/bin/shared-msr";
+
+/// How a program ended and what it printed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// As a shell counts: 128 more than the signal that killed it.
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Its standard output as a report.
+    #[track_caller]
+    pub(crate) fn report(&self) -> Report {
+        json(&self.stdout).unwrap_or_else(|error| panic!("no report: {error}: {self:?}"))
+    }
+
+    /// The first line of its standard output.
+    pub(crate) fn first_line(&self) -> &str {
+        self.stdout.lines().next().unwrap_or_default()
+    }
+
+    /// It failed, with one sentence that begins with the program's name and has these words in it.
+    #[track_caller]
+    pub(crate) fn assert_one_sentence(&self, status: i32, words: &str) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(self.stderr.starts_with("shared-msr: ") && self.stderr.contains(words), "{words:?} in {self:?}");
+    }
+}
+
+/// Words as arguments: separated by blanks, none with a blank in it.
+pub(crate) fn arguments(words: &str) -> Vec<String> {
+    words.split_whitespace().map(str::to_owned).collect()
+}
+
+/// JSON as a value of its own.
+pub(crate) fn json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(text)
+}
+
+/// `shared-msr` with arguments, separated by blanks.
+pub(crate) fn command(words: &str) -> Command {
+    let mut command = Command::new(SHARED_MSR);
+    command.args(arguments(words));
+    command
+}
+
+/// Runs `shared-msr` to its end.
+pub(crate) fn shared_msr(words: &str) -> Ended {
+    Running::start(&mut command(words)).wait()
+}
+
+/// A program that runs. It is killed when the value is dropped.
+pub(crate) struct Running {
+    child: Child,
+    stdout: fs::File,
+    stderr: fs::File,
+}
+
+impl Running {
+    /// Starts a program. What it prints goes to files, so that it never waits for us.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let (stdout, stderr) = (tempfile().unwrap(), tempfile().unwrap());
+        command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it measures: the hook of exits is attached after those of functions.
+    pub(crate) fn wait_until_attached(&mut self) {
+        let folder = format!("/proc/{}/fdinfo", self.pid());
+        wait_until("hooks are attached", || {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended before it measured: {:?}", self.printed());
+            let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+            files
+                .filter_map(|file| fs::read_to_string(file.path()).ok())
+                .any(|info| info.lines().any(|line| line.starts_with("tp_name:") && line.contains("kvm_exit")))
+        });
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        send(self.pid(), signal);
+    }
+
+    /// What it has printed so far.
+    pub(crate) fn printed(&self) -> (String, String) {
+        (content(&self.stdout), content(&self.stderr))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Ended {
+        let status = self.child.wait().unwrap();
+        let status = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap();
+        let (stdout, stderr) = self.printed();
+        Ended { status, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process.
+pub(super) fn send(pid: u32, signal: i32) {
+    let pid = i32::try_from(pid).unwrap();
+    // SAFETY: takes numbers only and touches no memory.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "cannot signal {pid}");
+}
+
+/// All that a file has. The position in it is the writer's: it is left alone.
+fn content(file: &fs::File) -> String {
+    let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
