@@ -10,7 +10,7 @@ use crate::{process, workspace};
 /// The lab's hosts are all of this kind. glibc links statically for it, so no other C library is needed.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Examples of `shared-msr-cli` that are run in the lab.
-const EXAMPLES: [&str; 2] = ["drive_top", "shapes"];
+const EXAMPLES: [&str; 1] = ["shapes"];
 
 /// What the tests of the lab need.
 #[derive(Debug)]

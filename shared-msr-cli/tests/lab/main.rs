@@ -9,3 +9,5 @@ mod exact;
 mod inside;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod top;

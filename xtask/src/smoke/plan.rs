@@ -13,6 +13,8 @@ pub(super) struct Boot {
     pub(super) smp: u32,
     /// Whether KVM's modules are there when the first test starts.
     pub(super) load_modules: bool,
+    /// Whether time is a count of instructions.
+    pub(super) icount: bool,
     /// Tests, by the paths that lead to them: `exact` are all of that scenario, `shapes::fentry` some of another one.
     pub(super) tests: &'static [&'static str],
     /// Whether `cargo xtask test` starts it, or only `smoke --all`.
@@ -21,7 +23,7 @@ pub(super) struct Boot {
 
 impl Boot {
     const fn amd(kernel: &'static str, smp: u32, tests: &'static [&'static str]) -> Self {
-        Self { host: Host::Amd, cpu_model: None, kernel, smp, load_modules: true, tests, usual: true }
+        Self { host: Host::Amd, cpu_model: None, kernel, smp, load_modules: true, icount: false, tests, usual: true }
     }
 
     const fn intel(kernel: &'static str, tests: &'static [&'static str]) -> Self {
@@ -53,6 +55,7 @@ pub(super) fn leads_to(path: &str, test: &str) -> bool {
 /// All of them; those that take longest first, so that none of these is left alone at the end.
 pub(super) fn boots() -> Vec<Boot> {
     vec![
+        Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["inside"]),
         Boot::amd("6.12", 1, &["exact"]),
         Boot::amd("6.1", 1, &["exact"]),

@@ -112,6 +112,7 @@ fn boot(build: &LabBuild, job: &Job, tell: impl FnMut(Outcome)) -> Result<()> {
         smp: boot.smp,
         timeout: PATIENCE,
         load_modules: boot.load_modules,
+        icount: boot.icount,
         files: std::iter::once(file(&build.tests, "lab-tests")).chain(examples).collect(),
         ..LabOptions::new(command.chain(job.tests.iter().cloned()))
     };

@@ -7,6 +7,7 @@ mod kernel_counter;
 mod measured;
 mod program;
 mod sound;
+mod terminal;
 mod trace_instance;
 mod writes;
 
@@ -15,8 +16,9 @@ pub(crate) use histogram::Histogram;
 pub(crate) use host::{Host, close_windows, on_cpu, wait_until};
 pub(crate) use kernel_counter::KernelCounter;
 pub(crate) use measured::{Measured, measure};
-pub(crate) use program::{Ended, Running, arguments, command, json, shared_msr};
+pub(crate) use program::{Ended, Running, arguments, command, is_attached, json, process_named, shared_msr};
 pub(crate) use sound::{Counter, assert_adds_up, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified};
+pub(crate) use terminal::{OnTerminal, Terminal};
 pub(crate) use writes::{Write, WriteRecord};
 
 /// A report for programs.
