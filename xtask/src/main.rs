@@ -11,7 +11,6 @@ mod product;
 mod scratch;
 mod setup;
 mod smoke;
-mod smoke_scripts;
 mod test;
 mod workspace;
 

@@ -122,6 +122,8 @@ pub(crate) struct LabOptions {
     pub(crate) icount: bool,
     /// Files of this machine that the command needs.
     pub(crate) files: Vec<LabFile>,
+    /// The `shared-msr` for the lab, if it has been built; else it is now.
+    pub(crate) shared_msr: Option<PathBuf>,
     /// Load KVM's modules before the command starts.
     pub(crate) load_modules: bool,
     /// The command and its arguments.
@@ -139,6 +141,7 @@ impl LabOptions {
             timeout: Host::Amd.usual_timeout(),
             icount: false,
             files: Vec::new(),
+            shared_msr: None,
             load_modules: true,
             command: command.into_iter().map(Into::into).collect(),
         }

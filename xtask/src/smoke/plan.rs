@@ -56,9 +56,9 @@ pub(super) fn leads_to(path: &str, test: &str) -> bool {
 pub(super) fn boots() -> Vec<Boot> {
     vec![
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
-        Boot::amd("6.12", 2, &["inside"]),
-        Boot::amd("6.12", 1, &["exact"]),
-        Boot::amd("6.1", 1, &["exact"]),
+        Boot::amd("6.12", 2, &["filters", "inside"]),
+        Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
+        Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),

@@ -10,7 +10,6 @@ mod errors;
 mod formats;
 mod killed;
 mod kvm_exits;
-mod lab_itself;
 mod matrix;
 mod migrate;
 mod names;
@@ -112,9 +111,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         scenario(checks, &mut lines, &scenario_of_old, |checks, sections| matrix::check_unused(checks, sections, UNUSED));
         let penryn = Scenario { host: Host::Intel, cpu_model: Some(WITHOUT_EFER_CONTROL), ..Scenario::new("matrix", "6.1") };
         ladder(checks, &mut lines, penryn, PENRYN_HOST);
-    }
-    if selection.only.is_none() {
-        lab_itself::check(checks, USUAL);
     }
     summary::print(&lines.lines);
 }
