@@ -8,4 +8,6 @@ mod exact;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod shapes;
+#[cfg(test)]
 mod support;

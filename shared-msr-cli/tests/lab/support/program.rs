@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -128,6 +129,17 @@ impl Drop for Running {
         // Errors mean that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A process that somebody else started. It is killed when the value is dropped.
+pub(crate) struct Foreign(pub(crate) u32);
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        if Path::new(&format!("/proc/{}", self.0)).exists() {
+            send(self.0, libc::SIGKILL);
+        }
     }
 }
 
