@@ -52,9 +52,18 @@ pub(super) fn leads_to(path: &str, test: &str) -> bool {
     test.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
+/// What is tried of the shapes of VMMs where one takes minutes.
+const TWO_SHAPES: [&str; 2] =
+    ["shapes::basic::fentry::two_threads_run_a_vcpu_in_turn", "shapes::basic::fentry::one_thread_runs_three_vcpus_in_turn"];
+
 /// All of them; those that take longest first, so that none of these is left alone at the end.
 pub(super) fn boots() -> Vec<Boot> {
     vec![
+        Boot::intel("6.1", &TWO_SHAPES).not_usual(),
+        Boot::amd("6.12", 2, &["shapes::basic", "shapes::further::fentry"]),
+        Boot::amd("6.1", 2, &["shapes::basic"]),
+        Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
+        Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["filters", "inside"]),
         Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),

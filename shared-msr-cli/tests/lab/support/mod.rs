@@ -7,6 +7,7 @@ mod host;
 mod kernel_counter;
 mod measured;
 mod program;
+mod reused_addresses;
 mod setting;
 mod sound;
 mod terminal;
@@ -18,12 +19,13 @@ pub(crate) use guest::Guest;
 pub(crate) use histogram::Histogram;
 pub(crate) use host::{Host, close_windows, on_cpu, wait_until};
 pub(crate) use kernel_counter::KernelCounter;
-pub(crate) use measured::{Measured, measure};
-pub(crate) use program::{Ended, Running, arguments, command, is_attached, json, process_named, shared_msr};
+pub(crate) use measured::{Measured, Measuring, measure, report_on};
+pub(crate) use program::{Ended, Foreign, Running, arguments, command, is_attached, json, process_named, shared_msr};
+pub(crate) use reused_addresses::ReusedAddresses;
 pub(crate) use setting::Setting;
 pub(crate) use sound::{Counter, assert_adds_up, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified};
 pub(crate) use terminal::{OnTerminal, Terminal};
-pub(crate) use writes::{Write, WriteRecord};
+pub(crate) use writes::{Write, WriteRecord, restored};
 
 /// A report for programs.
 pub(crate) type Report = shared_msr::report::json::document::Document<'static>;

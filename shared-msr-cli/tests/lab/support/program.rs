@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -146,6 +147,17 @@ pub(crate) fn process_named(name: &str) -> Option<u32> {
         stat.contains(&format!("({name}) ")) && !stat.contains(") Z ")
     };
     processes.into_iter().find(is_it)
+}
+
+/// A process that somebody else started. It is killed when the value is dropped.
+pub(crate) struct Foreign(pub(crate) u32);
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        if Path::new(&format!("/proc/{}", self.0)).exists() {
+            send(self.0, libc::SIGKILL);
+        }
+    }
 }
 
 /// Sends a signal to a process.
