@@ -1,5 +1,6 @@
 //! What the scenarios share: the host they run on, the program, guests, and the kernel's own counts.
 
+mod by_thread;
 mod capabilities;
 mod guest;
 mod histogram;
@@ -14,6 +15,7 @@ mod terminal;
 mod trace_instance;
 mod writes;
 
+pub(crate) use by_thread::{Counted, KernelThreads, Told, assert_each_row, assert_threads, assert_vms};
 pub(crate) use capabilities::{Capability, as_nobody_with};
 pub(crate) use guest::Guest;
 pub(crate) use histogram::Histogram;
