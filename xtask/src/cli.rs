@@ -66,6 +66,10 @@ struct LabArgs {
     #[arg(long)]
     icount: bool,
 
+    /// Words to end the kernel's command line with, such as `preempt=full`.
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    kernel_arguments: String,
+
     /// Put a file of this machine into the lab; a DEST without a slash goes to /bin.
     #[arg(long = "file", value_name = "SRC:DEST")]
     files: Vec<LabFile>,
@@ -88,6 +92,7 @@ impl From<LabArgs> for LabOptions {
             smp: args.smp,
             timeout: args.timeout.map_or(args.host.usual_timeout(), Duration::from_secs),
             icount: args.icount,
+            kernel_arguments: args.kernel_arguments,
             files: args.files,
             load_modules: !args.no_modules,
             ..Self::new(args.command)

@@ -150,6 +150,11 @@ pub(crate) fn print_rows() {
     }
 }
 
+/// Forgets what was made so far: in a process that was forked it is its parent's.
+pub(crate) fn forget_rows() {
+    MADE.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
+
 /// The kernel's number of the calling thread.
 fn tid() -> u32 {
     // SAFETY: no arguments, cannot fail.

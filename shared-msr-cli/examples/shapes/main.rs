@@ -1,7 +1,7 @@
 //! VMMs of all shapes, small and known: which thread ran which vCPU of which VM, and how often. Tests hold the report, and what
 //! the kernel counts of each thread, against what is printed here.
 //!
-//!     shapes [--cpu CPU] SHAPE [NUMBER...]
+//!     shapes [-name NAME] [--stay] [--cpu CPU] SHAPE [NUMBER...]
 //!
 //! Prints a JSON object for each VM, vCPU and thread: `vm` (the process), `vm_number`, `vcpu`, `tid`, `tsc_aux`, `kvm_runs`,
 //! `cpuids`. Each vCPU has a `TSC_AUX` of its own, so that a write of it tells whose it is.
@@ -21,8 +21,8 @@ use std::{
 use anyhow::{Context as _, bail};
 use machine::{Machine, Vcpu};
 
-const USAGE: &str = "usage: shapes [--cpu CPU] turns TURNS RUNS | handover CPUIDS | successor TRIES | three-vcpus ROUNDS | \
-                     two-vms ROUNDS | pool ROUNDS [CPUS] | execve leader|thread | remake TIMES | setter RUNS";
+const USAGE: &str = "usage: shapes [-name NAME] [--stay] [--cpu CPU] turns TURNS RUNS | handover CPUIDS | successor TRIES | three-vcpus ROUNDS | \
+                     two-vms ROUNDS | pool ROUNDS [CPUS] | execve leader|thread | remake TIMES | setter RUNS | fork RUNS | many VCPUS RUNS";
 /// The first `TSC_AUX`; the host's are smaller than 8.
 const TSC_AUX: u32 = 0xa01;
 /// Of a process beside another one.
@@ -33,8 +33,14 @@ const CPUIDS: u32 = 4;
 const LINGERS: &str = "lingers";
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<String> = env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // As QEMU is told the name of a VM: for those who read the command line.
+    if let ["-name", _, ..] = words[..] {
+        words.drain(..2);
+    }
+    let stays = words.first() == Some(&"--stay");
+    words.drain(..usize::from(stays));
     if let ["--cpu", cpu, ..] = words[..] {
         pin(cpu.parse()?)?;
         words.drain(..2);
@@ -51,6 +57,8 @@ fn main() -> anyhow::Result<()> {
         ("execve", [who]) => watch_execve(who)?,
         ("remake", [times]) => remake(times.parse()?)?,
         ("setter", [runs]) => set_and_run(runs.parse()?)?,
+        ("fork", [runs]) => fork_in_between(runs.parse()?)?,
+        ("many", [vcpus, runs]) => many(vcpus.parse()?, runs.parse()?)?,
         // What the others start.
         ("one", [tsc_aux, cpuids]) => one(tsc_aux.parse()?, cpuids.parse()?)?,
         ("becomes", [who]) => return become_another(who),
@@ -58,6 +66,9 @@ fn main() -> anyhow::Result<()> {
         _ => bail!(USAGE),
     }
     machine::print_rows();
+    while stays {
+        thread::park();
+    }
     Ok(())
 }
 
@@ -220,6 +231,45 @@ fn set_and_run(runs: u64) -> anyhow::Result<()> {
     let vcpu = Mutex::new(Machine::new(1)?.vcpu(0, TSC_AUX, CPUIDS)?);
     all(&[&|| lock(&vcpu).run_times(runs)])?;
     lock(&vcpu).check()
+}
+
+/// A VMM that forks in mid-run. The child cannot run its parent's vCPU (KVM wants the address space that made it): it makes its own.
+fn fork_in_between(runs: u64) -> anyhow::Result<()> {
+    let mut vcpu = Machine::new(1)?.vcpu(0, TSC_AUX, CPUIDS)?;
+    vcpu.run_times(runs)?;
+    // SAFETY: this process has one thread, so that nothing is locked by another one.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()).context("fork"),
+        0 => {
+            machine::forget_rows();
+            let mut own = Machine::new(1)?.vcpu(0, OTHER_TSC_AUX, CPUIDS + 1)?;
+            own.run_times(runs)?;
+            own.check()?;
+            machine::print_rows();
+            process::exit(0);
+        }
+        child => {
+            // While the child makes its exits.
+            vcpu.run_times(2 * runs)?;
+            vcpu.check()?;
+            // SAFETY: no status is asked for.
+            if unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) } != child {
+                return Err(io::Error::last_os_error()).context("waitpid");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// One VM with many vCPUs, each of which has a thread.
+fn many(vcpus: u32, runs: u64) -> anyhow::Result<()> {
+    let machine = Machine::new(1)?;
+    let vcpus = (0..vcpus).map(|id| Ok(Mutex::new(machine.vcpu(id.into(), TSC_AUX + id, CPUIDS + id)?)));
+    let vcpus: Vec<Mutex<Vcpu>> = vcpus.collect::<anyhow::Result<_>>()?;
+    let parts: Vec<_> = vcpus.iter().map(|vcpu| move || lock(vcpu).run_times(runs)).collect();
+    let parts: Vec<&(dyn Fn() -> anyhow::Result<()> + Sync)> = parts.iter().map(|part| part as _).collect();
+    all(&parts)?;
+    vcpus.iter().try_for_each(|vcpu| lock(vcpu).check())
 }
 
 /// Runs each in a thread of its own and waits for all. A failure ends the process: others may wait for the one that failed.

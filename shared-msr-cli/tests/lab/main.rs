@@ -12,6 +12,10 @@ mod filters;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod preempted;
+#[cfg(test)]
+mod real_hosts;
+#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod support;

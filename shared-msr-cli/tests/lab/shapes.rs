@@ -46,11 +46,13 @@ mod further {
         a_first_thread_that_ran_a_vcpu_executes_another_program: "--cpu 0 execve leader",
         a_process_makes_vms_one_after_the_other: "--cpu 0 remake 200",
         one_thread_sets_msrs_and_another_one_runs_the_vcpu: "--cpu 0 setter 50",
+        a_vmm_forks_and_its_child_has_a_vm_of_its_own: "fork 20",
+        sixty_four_vcpus_of_one_vm_run_at_once: "many 64 5",
     }
 }
 
 /// Runs a shape under a step of the ladder.
-fn hold(step: &str, shape: &str) {
+pub(crate) fn hold(step: &str, shape: &str) {
     let kernel = KernelThreads::start();
     let _reused = shape.contains("remake").then(ReusedAddresses::start);
     let words: Vec<&str> = std::iter::once("shapes").chain(shape.split(' ')).collect();

@@ -120,6 +120,8 @@ pub(crate) struct LabOptions {
     pub(crate) timeout: Duration,
     /// Make virtual time an instruction count.
     pub(crate) icount: bool,
+    /// What the kernel's command line ends with.
+    pub(crate) kernel_arguments: String,
     /// Files of this machine that the command needs.
     pub(crate) files: Vec<LabFile>,
     /// The `shared-msr` for the lab, if it has been built; else it is now.
@@ -140,6 +142,7 @@ impl LabOptions {
             smp: 1,
             timeout: Host::Amd.usual_timeout(),
             icount: false,
+            kernel_arguments: String::new(),
             files: Vec::new(),
             shared_msr: None,
             load_modules: true,

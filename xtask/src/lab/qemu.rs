@@ -56,7 +56,8 @@ fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, ports: &[Path
         arguments.extend([OsString::from("-serial"), OsString::from(format!("chardev:port{number}"))]);
     }
     arguments.extend([OsString::from("-kernel"), image.into(), OsString::from("-initrd"), initramfs.into()]);
-    arguments.extend(["-append", KERNEL_COMMAND_LINE].map(OsString::from));
+    let command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
+    arguments.extend([OsString::from("-append"), OsString::from(command_line.trim_end())]);
     arguments
 }
 

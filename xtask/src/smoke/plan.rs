@@ -13,6 +13,8 @@ pub(super) struct Boot {
     pub(super) smp: u32,
     /// Whether KVM's modules are there when the first test starts.
     pub(super) load_modules: bool,
+    /// What the kernel's command line ends with.
+    pub(super) kernel_arguments: &'static str,
     /// Whether time is a count of instructions.
     pub(super) icount: bool,
     /// Tests, by the paths that lead to them: `exact` are all of that scenario, `shapes::fentry` some of another one.
@@ -23,7 +25,17 @@ pub(super) struct Boot {
 
 impl Boot {
     const fn amd(kernel: &'static str, smp: u32, tests: &'static [&'static str]) -> Self {
-        Self { host: Host::Amd, cpu_model: None, kernel, smp, load_modules: true, icount: false, tests, usual: true }
+        Self {
+            host: Host::Amd,
+            cpu_model: None,
+            kernel,
+            smp,
+            load_modules: true,
+            kernel_arguments: "",
+            icount: false,
+            tests,
+            usual: true,
+        }
     }
 
     const fn intel(kernel: &'static str, tests: &'static [&'static str]) -> Self {
@@ -65,7 +77,8 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
         Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
-        Boot::amd("6.12", 2, &["filters", "inside"]),
+        Boot::amd("6.12", 2, &["filters", "inside", "real_hosts"]),
+        Boot { kernel_arguments: "preempt=full", ..Boot::amd("6.12", 2, &["preempted"]) },
         Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
         Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),

@@ -32,6 +32,11 @@ impl Guest {
         self.running().pid()
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: i32) {
+        self.running().signal(signal);
+    }
+
     fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
