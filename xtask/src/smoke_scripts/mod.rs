@@ -4,7 +4,6 @@
 
 mod checks;
 mod churn;
-mod contention;
 mod crowd;
 mod errors;
 mod formats;
@@ -75,7 +74,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
-    scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
