@@ -13,3 +13,5 @@ mod inside;
 mod shapes;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod two_guests;

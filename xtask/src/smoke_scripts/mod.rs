@@ -20,7 +20,6 @@ mod stalled;
 mod summary;
 mod switched_off;
 mod top;
-mod two_guests;
 mod unplug;
 mod unreadable;
 
@@ -74,7 +73,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
-    scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
