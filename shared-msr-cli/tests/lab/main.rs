@@ -4,6 +4,8 @@
 //! same, and runs it there. A scenario is a file of its own, in which what is done and what must come of it stand together.
 
 #[cfg(test)]
+mod churn;
+#[cfg(test)]
 mod contention;
 #[cfg(test)]
 mod exact;

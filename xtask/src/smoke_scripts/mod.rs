@@ -3,7 +3,6 @@
 //! A scenario is a shell script that runs in the lab and prints sections, and a function here that checks them.
 
 mod checks;
-mod churn;
 mod crowd;
 mod errors;
 mod formats;
@@ -75,7 +74,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
-    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
