@@ -12,6 +12,8 @@ mod exact;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod migrate;
+#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod support;
