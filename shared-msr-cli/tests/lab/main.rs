@@ -19,3 +19,5 @@ mod shapes;
 mod support;
 #[cfg(test)]
 mod two_guests;
+#[cfg(test)]
+mod unplug;

@@ -62,7 +62,7 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot::amd("6.1", 2, &["shapes::basic"]),
         Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
         Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
-        Boot::amd("6.12", 2, &["churn", "contention", "inside", "migrate", "two_guests"]),
+        Boot::amd("6.12", 2, &["churn", "contention", "inside", "migrate", "two_guests", "unplug"]),
         Boot::amd("6.12", 1, &["exact"]),
         Boot::amd("6.1", 1, &["exact"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),

@@ -18,7 +18,6 @@ mod stalled;
 mod summary;
 mod switched_off;
 mod top;
-mod unplug;
 mod unreadable;
 
 use std::{path::PathBuf, time::Duration};
@@ -73,7 +72,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
-    scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
     for kernel in different.iter().copied() {
         let of = Scenario { arguments: vec!["kvm_amd".to_owned()], ..Scenario::new("reloaded", kernel) };
