@@ -6,11 +6,17 @@
 #[cfg(test)]
 mod capabilities;
 #[cfg(test)]
+mod churn;
+#[cfg(test)]
+mod contention;
+#[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
 mod inside;
+#[cfg(test)]
+mod migrate;
 #[cfg(test)]
 mod preempted;
 #[cfg(test)]
@@ -25,3 +31,7 @@ mod timing;
 mod top;
 #[cfg(test)]
 mod trace;
+#[cfg(test)]
+mod two_guests;
+#[cfg(test)]
+mod unplug;

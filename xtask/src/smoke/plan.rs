@@ -81,6 +81,7 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot { kernel_arguments: "preempt=full", ..Boot::amd("6.12", 2, &["preempted"]) },
         Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
         Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
+        Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),

@@ -3,15 +3,12 @@
 //! A scenario is a shell script that runs in the lab and prints sections, and a function here that checks them.
 
 mod checks;
-mod churn;
-mod contention;
 mod crowd;
 mod errors;
 mod formats;
 mod killed;
 mod kvm_exits;
 mod matrix;
-mod migrate;
 mod names;
 mod reloaded;
 mod sections;
@@ -21,6 +18,7 @@ mod summary;
 mod switched_off;
 mod two_guests;
 mod unplug;
+mod top;
 mod unreadable;
 
 use std::{path::PathBuf, time::Duration};
@@ -73,12 +71,11 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
-    scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
-    scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
+    scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
     for kernel in different.iter().copied() {
         let of = Scenario { arguments: vec!["kvm_amd".to_owned()], ..Scenario::new("reloaded", kernel) };
