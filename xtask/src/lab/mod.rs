@@ -1,7 +1,8 @@
 //! The lab: runs a command on an emulated KVM host, so that shared-msr can be tried and tested on any machine.
 //!
 //! A run has four steps: find or fetch a kernel ([`kernel`]), pack an initramfs with busybox, KVM's modules, shared-msr and
-//! the command ([`initramfs`], `lab/init.sh`), start an emulator ([`qemu`] or [`bochs`]) and copy what the command prints until
+//! the command ([`initramfs`], `lab/init.sh`), start a
+//! machine ([`qemu`] or [`bochs`]) on what [`accel`] chose, and copy what the command prints until
 //! its exit status arrives ([`watch`]).
 
 use std::io::{self, Write};
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+mod accel;
 mod bochs;
 mod initramfs;
 mod kernel;
@@ -21,6 +23,7 @@ mod root;
 mod terminal;
 mod watch;
 
+pub(crate) use accel::{Accel, AccelChoice, Machine, Wanted, choose};
 pub(crate) use bochs::files as bochs_files;
 pub(crate) use kernel::KernelChoice;
 pub(crate) use options::{CpuModel, DEFAULT_KERNEL, Host, LabFile, LabOptions};
@@ -55,9 +58,9 @@ pub(crate) struct Captured {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// As [`stream`], with 125 and a sentence when the command could not even be started: its own 1 must not mean two things.
-pub(crate) fn stream_or_say_why(options: &LabOptions) -> u8 {
-    stream(options).unwrap_or_else(|error| {
+/// The command's exit status, or 125 and a sentence when it could not even be started: its own 1 must not mean two things.
+pub(crate) fn or_say_why(run: Result<u8>) -> u8 {
+    run.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         LAB_FAILED
     })
@@ -85,7 +88,8 @@ pub(crate) fn capture(options: &LabOptions) -> Result<Captured> {
 pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write) -> Result<LabRun> {
     let kernel = Kernel::find(&options.kernel)?;
     let mut modules = kernel.modules(options.host.kvm_module())?;
-    if options.host == Host::Intel {
+    let in_bochs = (options.host, options.accel) == (Host::Intel, Accel::Emulator);
+    if in_bochs {
         // Checking it is half of what loading costs there, 8 of 16 s.
         modules.iter_mut().for_each(Module::drop_signature);
     }
@@ -94,10 +98,12 @@ pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write
     let initramfs = folder.path().join("initramfs.cpio");
     root::assemble(options, &modules, &shared_msr)?.write(&initramfs)?;
     let log = log::create(options.host, kernel.name())?;
-    let start = match options.host {
-        Host::Amd => qemu::start,
-        Host::Intel => bochs::start,
-    };
+    let start = if in_bochs { bochs::start } else { qemu::start };
     let machine = start(options, kernel.image(), &initramfs, folder.path(), &log)?;
-    watch::until_end(machine, options.timeout, log, out, err)
+    let mut run = watch::until_end(machine, options.timeout, log, out, err)?;
+    if options.accel == Accel::Kvm && run.status == LAB_FAILED {
+        let advice = "this host ran under KVM; try --accel tcg, which emulates it";
+        run.problem = run.problem.map(|problem| format!("{problem}\nxtask: {advice}"));
+    }
+    Ok(run)
 }
