@@ -8,7 +8,7 @@ use anyhow::{Error, Result};
 use clap::{Args, Parser, Subcommand};
 
 use crate::lab::{self, AccelChoice, CpuModel, Host, KernelChoice, LabFile, LabOptions, Machine, Wanted};
-use crate::{demo, ebpf, setup, smoke, test};
+use crate::{demo, ebpf, save_data, setup, smoke, test};
 
 /// Developer commands of shared-msr.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ enum Command {
     Test,
     /// Run the smoke tests in the lab alone.
     Smoke(smoke::Selection),
+    /// Write anew what tests read of real kernels and hosts: runs the lab for each.
+    SaveData(save_data::Selection),
     /// Run a command on a KVM host that is emulated, or nested in this machine's own KVM.
     ///
     /// The command's standard output and standard error become ours and its exit status becomes ours.
@@ -122,6 +124,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Demo => demo::run(),
         Command::Test => test::run(),
         Command::Smoke(selection) => test::smoke(&selection),
+        Command::SaveData(selection) => save_data::run_all(&selection),
         Command::Lab(args) => Ok(ExitCode::from(lab::or_say_why(args.run()))),
     }
 }

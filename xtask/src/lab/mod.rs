@@ -8,7 +8,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 mod accel;
 mod bochs;
@@ -80,6 +80,13 @@ pub(crate) fn capture(options: &LabOptions) -> Result<Captured> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let run = run(options, &mut stdout, &mut stderr)?;
     Ok(Captured { run, stdout, stderr })
+}
+
+/// A module of a kernel, not compressed.
+pub(crate) fn module(kernel: &KernelChoice, name: &str) -> Result<Vec<u8>> {
+    let modules = Kernel::find(kernel)?.modules(name)?;
+    let found = modules.into_iter().find(|module| module.name == name);
+    found.map(|module| module.content).with_context(|| format!("the kernel has no module {name}"))
 }
 
 /// Runs the command and writes what it prints to `out` and `err` while it runs.

@@ -138,6 +138,8 @@ pub(crate) struct LabOptions {
     pub(crate) timeout: Duration,
     /// Make virtual time an instruction count.
     pub(crate) icount: bool,
+    /// More for the kernel's command line, separated by blanks.
+    pub(crate) kernel_arguments: &'static str,
     /// Files of this machine that the command needs.
     pub(crate) files: Vec<LabFile>,
     /// Load KVM's modules before the command starts.
@@ -157,6 +159,7 @@ impl LabOptions {
             smp: 1,
             timeout: Host::Amd.usual_timeout(),
             icount: false,
+            kernel_arguments: "",
             files: Vec::new(),
             load_modules: true,
             command: command.into_iter().map(Into::into).collect(),

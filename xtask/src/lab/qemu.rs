@@ -54,7 +54,8 @@ fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, ports: &[Path
         arguments.extend([OsString::from("-serial"), OsString::from(format!("chardev:port{number}"))]);
     }
     arguments.extend([OsString::from("-kernel"), image.into(), OsString::from("-initrd"), initramfs.into()]);
-    arguments.extend(["-append", KERNEL_COMMAND_LINE].map(OsString::from));
+    let kernel_command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
+    arguments.extend(["-append", kernel_command_line.trim_end()].map(OsString::from));
     arguments
 }
 
@@ -117,6 +118,14 @@ mod tests {
         let on = LabOptions { icount: true, ..off.clone() };
         assert!(!line(&off).contains("icount"));
         assert!(line(&on).contains("-icount shift=0,sleep=off"));
+    }
+
+    #[test]
+    fn the_kernel_is_told_what_the_run_asks_for() {
+        let usual = LabOptions::new(["true"]);
+        let more = LabOptions { kernel_arguments: "nokaslr", ..usual.clone() };
+        assert!(line(&usual).ends_with("-append console=ttyS0 panic=-1"));
+        assert!(line(&more).ends_with("-append console=ttyS0 panic=-1 nokaslr"));
     }
 
     #[test]
