@@ -12,7 +12,6 @@ mod save_data;
 mod scratch;
 mod setup;
 mod smoke;
-mod smoke_scripts;
 mod test;
 mod workspace;
 

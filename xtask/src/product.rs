@@ -10,11 +10,13 @@ use crate::{process, workspace};
 /// The lab's hosts are all of this kind. glibc links statically for it, so no other C library is needed.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Examples of `shared-msr-cli` that are run in the lab.
-const EXAMPLES: [&str; 2] = ["drive_top", "shapes"];
+const EXAMPLES: [&str; 1] = ["shapes"];
 
 /// What the tests of the lab need.
 #[derive(Debug)]
 pub(crate) struct LabBuild {
+    /// The program that is tested.
+    pub(crate) shared_msr: PathBuf,
     /// The tests' own program.
     pub(crate) tests: PathBuf,
     /// Examples of `shared-msr-cli` that the tests use, by their names.
@@ -40,7 +42,11 @@ pub(crate) fn build_for_tests() -> Result<LabBuild> {
     what.extend(EXAMPLES.iter().flat_map(|name| ["--example", name]));
     let built = build(&what)?;
     let example = |name: &&str| Ok(((*name).to_owned(), one(&built, "example", name)?));
-    Ok(LabBuild { tests: one(&built, "test", "lab")?, examples: EXAMPLES.iter().map(example).collect::<Result<_>>()? })
+    Ok(LabBuild {
+        shared_msr: one(&built, "bin", "shared-msr")?,
+        tests: one(&built, "test", "lab")?,
+        examples: EXAMPLES.iter().map(example).collect::<Result<_>>()?,
+    })
 }
 
 /// The same of one example of `shared-msr-cli`.

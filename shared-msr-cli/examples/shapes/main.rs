@@ -200,7 +200,8 @@ fn linger() -> anyhow::Result<()> {
     vcpu.check()?;
     machine::print_rows();
     println!("{LINGERS}");
-    thread::sleep(Duration::from_secs(5));
+    // Until we are killed; whoever forgets it does not keep us for ever.
+    thread::sleep(Duration::from_secs(300));
     Ok(())
 }
 

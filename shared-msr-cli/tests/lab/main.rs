@@ -4,8 +4,20 @@
 //! same, and runs it there. A scenario is a file of its own, in which what is done and what must come of it stand together.
 
 #[cfg(test)]
+mod capabilities;
+#[cfg(test)]
 mod exact;
+#[cfg(test)]
+mod filters;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod shapes;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
+mod timing;
+#[cfg(test)]
+mod top;
+#[cfg(test)]
+mod trace;

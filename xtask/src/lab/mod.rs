@@ -21,6 +21,8 @@ mod qemu;
 mod quote;
 mod root;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub(crate) use accel::{Accel, AccelChoice, Machine, Wanted, choose};
@@ -47,17 +49,6 @@ pub(crate) struct LabRun {
     pub(crate) log: PathBuf,
 }
 
-/// A command's ending and all it printed.
-#[derive(Debug)]
-pub(crate) struct Captured {
-    /// How it ended.
-    pub(crate) run: LabRun,
-    /// Its standard output.
-    pub(crate) stdout: Vec<u8>,
-    /// Its standard error.
-    pub(crate) stderr: Vec<u8>,
-}
-
 /// The command's exit status, or 125 and a sentence when it could not even be started: its own 1 must not mean two things.
 pub(crate) fn or_say_why(run: Result<u8>) -> u8 {
     run.unwrap_or_else(|error| {
@@ -73,13 +64,6 @@ pub(crate) fn stream(options: &LabOptions) -> Result<u8> {
         eprintln!("xtask: {problem}\nxtask: all kernel messages are in {}", run.log.display());
     }
     Ok(run.status)
-}
-
-/// Runs the command and keeps what it prints.
-pub(crate) fn capture(options: &LabOptions) -> Result<Captured> {
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let run = run(options, &mut stdout, &mut stderr)?;
-    Ok(Captured { run, stdout, stderr })
 }
 
 /// A module of a kernel, not compressed.
@@ -100,7 +84,7 @@ pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write
         // Checking it is half of what loading costs there, 8 of 16 s.
         modules.iter_mut().for_each(Module::drop_signature);
     }
-    let shared_msr = product::build_static()?;
+    let shared_msr = options.shared_msr.clone().map_or_else(product::build_static, Ok)?;
     let folder = scratch::folder(&workspace::lab().join("run"))?;
     let initramfs = folder.path().join("initramfs.cpio");
     root::assemble(options, &modules, &shared_msr)?.write(&initramfs)?;

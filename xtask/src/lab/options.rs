@@ -138,10 +138,12 @@ pub(crate) struct LabOptions {
     pub(crate) timeout: Duration,
     /// Make virtual time an instruction count.
     pub(crate) icount: bool,
-    /// More for the kernel's command line, separated by blanks.
-    pub(crate) kernel_arguments: &'static str,
+    /// What the kernel's command line ends with.
+    pub(crate) kernel_arguments: String,
     /// Files of this machine that the command needs.
     pub(crate) files: Vec<LabFile>,
+    /// The `shared-msr` for the lab, if it has been built; else it is now.
+    pub(crate) shared_msr: Option<PathBuf>,
     /// Load KVM's modules before the command starts.
     pub(crate) load_modules: bool,
     /// The command and its arguments.
@@ -159,8 +161,9 @@ impl LabOptions {
             smp: 1,
             timeout: Host::Amd.usual_timeout(),
             icount: false,
-            kernel_arguments: "",
+            kernel_arguments: String::new(),
             files: Vec::new(),
+            shared_msr: None,
             load_modules: true,
             command: command.into_iter().map(Into::into).collect(),
         }

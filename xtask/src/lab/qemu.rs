@@ -54,8 +54,8 @@ fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, ports: &[Path
         arguments.extend([OsString::from("-serial"), OsString::from(format!("chardev:port{number}"))]);
     }
     arguments.extend([OsString::from("-kernel"), image.into(), OsString::from("-initrd"), initramfs.into()]);
-    let kernel_command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
-    arguments.extend(["-append", kernel_command_line.trim_end()].map(OsString::from));
+    let command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
+    arguments.extend([OsString::from("-append"), OsString::from(command_line.trim_end())]);
     arguments
 }
 
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_kernel_is_told_what_the_run_asks_for() {
         let usual = LabOptions::new(["true"]);
-        let more = LabOptions { kernel_arguments: "nokaslr", ..usual.clone() };
+        let more = LabOptions { kernel_arguments: "nokaslr".to_owned(), ..usual.clone() };
         assert!(line(&usual).ends_with("-append console=ttyS0 panic=-1"));
         assert!(line(&more).ends_with("-append console=ttyS0 panic=-1 nokaslr"));
     }

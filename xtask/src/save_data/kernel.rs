@@ -67,7 +67,7 @@ pub(super) fn save(saved: Saved) -> Result<Files> {
     let kernel = KernelChoice::Series(saved.series.to_owned());
     let command = ["sh", "-c", SCRIPT, "kernel.sh"].into_iter().chain(wanted.iter().copied());
     // Addresses that are the same in every boot.
-    let options = LabOptions { kernel: kernel.clone(), kernel_arguments: "nokaslr", ..LabOptions::new(command) };
+    let options = LabOptions { kernel: kernel.clone(), kernel_arguments: "nokaslr".to_owned(), ..LabOptions::new(command) };
     let mut files = unpack(&run(&options)?)?;
     if let Some(missing) = wanted.iter().find(|name| files.get(**name).is_none_or(Vec::is_empty)) {
         bail!("the kernel said nothing for {missing}");

@@ -6,8 +6,6 @@ mod plan;
 mod run;
 mod summary;
 
-use std::time::Instant;
-
 use anyhow::{Result, bail};
 
 use crate::{
@@ -41,9 +39,15 @@ pub(crate) struct Counted {
     pub(crate) failed: usize,
 }
 
+impl Counted {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
 /// Runs the tests. Each is told as it ends, and a table of all scenarios comes last.
 pub(crate) fn run(selection: &Selection) -> Result<Counted> {
-    let start = Instant::now();
     let build = product::build_for_tests()?;
     let jobs = jobs(&run::list(&build)?, selection)?;
     let jobs = accel::choose(jobs, selection.accel, &Machine::this())?;
@@ -52,9 +56,7 @@ pub(crate) fn run(selection: &Selection) -> Result<Counted> {
     summary::print(&done);
     let outcomes = || done.iter().flat_map(|one| &one.outcomes);
     let passed = outcomes().filter(|outcome| outcome.passed).count();
-    let counted = Counted { passed, failed: outcomes().count() - passed };
-    println!("{} passed, {} failed in {} s", counted.passed, counted.failed, start.elapsed().as_secs());
-    Ok(counted)
+    Ok(Counted { passed, failed: outcomes().count() - passed })
 }
 
 /// Gives each boot its tests. A test that no boot takes would never run.

@@ -15,6 +15,8 @@ pub(super) struct Boot {
     pub(super) smp: u32,
     /// Whether KVM's modules are there when the first test starts.
     pub(super) load_modules: bool,
+    /// Whether time is a count of instructions.
+    pub(super) icount: bool,
     /// Tests, by the paths that lead to them: `exact` are all of that scenario, `shapes::fentry` some of another one.
     pub(super) tests: &'static [&'static str],
     /// Whether `cargo xtask test` starts it, or only `smoke --all`.
@@ -23,7 +25,17 @@ pub(super) struct Boot {
 
 impl Boot {
     const fn amd(kernel: &'static str, smp: u32, tests: &'static [&'static str]) -> Self {
-        Self { host: Host::Amd, accel: Accel::Emulator, cpu_model: None, kernel, smp, load_modules: true, tests, usual: true }
+        Self {
+            host: Host::Amd,
+            accel: Accel::Emulator,
+            cpu_model: None,
+            kernel,
+            smp,
+            load_modules: true,
+            icount: false,
+            tests,
+            usual: true,
+        }
     }
 
     const fn intel(kernel: &'static str, tests: &'static [&'static str]) -> Self {
@@ -53,12 +65,22 @@ pub(super) fn leads_to(path: &str, test: &str) -> bool {
     test.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
+/// What is tried of the shapes of VMMs where one takes minutes.
+const TWO_SHAPES: [&str; 2] =
+    ["shapes::basic::fentry::two_threads_run_a_vcpu_in_turn", "shapes::basic::fentry::one_thread_runs_three_vcpus_in_turn"];
+
 /// All of them; those that take longest first, so that none of these is left alone at the end.
 pub(super) fn boots() -> Vec<Boot> {
     vec![
-        Boot::amd("6.12", 2, &["inside"]),
-        Boot::amd("6.12", 1, &["exact"]),
-        Boot::amd("6.1", 1, &["exact"]),
+        Boot::intel("6.1", &TWO_SHAPES).not_usual(),
+        Boot::amd("6.12", 2, &["shapes::basic", "shapes::further::fentry"]),
+        Boot::amd("6.1", 2, &["shapes::basic"]),
+        Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
+        Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
+        Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
+        Boot::amd("6.12", 2, &["filters", "inside"]),
+        Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
+        Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),

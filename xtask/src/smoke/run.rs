@@ -112,7 +112,9 @@ fn boot(build: &LabBuild, job: &Job, tell: impl FnMut(Outcome)) -> Result<()> {
         kernel: KernelChoice::Series(boot.kernel.to_owned()),
         smp: boot.smp,
         timeout: PATIENCE,
+        shared_msr: Some(build.shared_msr.clone()),
         load_modules: boot.load_modules,
+        icount: boot.icount,
         files: std::iter::once(file(&build.tests, "lab-tests")).chain(examples).collect(),
         ..LabOptions::new(command.chain(job.tests.iter().cloned()))
     };

@@ -23,10 +23,10 @@ pub(super) fn print(done: &[Done]) {
             let scenario = outcome.test.split("::").next().unwrap_or_default();
             let line = lines.entry((place.clone(), scenario)).or_default();
             if outcome.passed {
-                line.passed += 1
+                line.passed += 1;
             } else {
-                line.failed += 1
-            };
+                line.failed += 1;
+            }
             line.took += outcome.took;
             tests += outcome.took;
         }

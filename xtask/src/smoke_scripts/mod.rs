@@ -10,18 +10,15 @@ mod errors;
 mod formats;
 mod killed;
 mod kvm_exits;
-mod lab_itself;
 mod matrix;
 mod migrate;
 mod names;
 mod reloaded;
 mod sections;
-mod shapes;
 mod sound;
 mod stalled;
 mod summary;
 mod switched_off;
-mod top;
 mod two_guests;
 mod unplug;
 mod unreadable;
@@ -79,7 +76,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
-    scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
@@ -89,10 +85,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         scenario(checks, &mut lines, &of, reloaded::check);
     }
     scenario(checks, &mut lines, &Scenario::new("switched_off", USUAL), switched_off::check);
-    for kernel in AMD {
-        let of = Scenario { smp: 2, ..Scenario::new("shapes", kernel) };
-        shapes(checks, &mut lines, of, &shapes::runs(all, kernel == USUAL));
-    }
     let exits = Scenario { arguments: kvm_exits::guest(), ..Scenario::new("kvm_exits", USUAL) };
     scenario(checks, &mut lines, &exits, kvm_exits::check);
     for kernel in amd {
@@ -104,9 +96,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     }
     let exits = Scenario { host: Host::Intel, kernel: INTEL[0], ..exits };
     scenario(checks, &mut lines, &exits, kvm_exits::check);
-    if all || selection.only.is_some() {
-        shapes(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("shapes", "6.1") }, &shapes::two_runs());
-    }
     if all {
         // One guest, one report each: Bochs is slow, and busy guests make it slower.
         crowd(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("crowd", "6.1") }, 1, &["no", "0xa01"]);
@@ -114,9 +103,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         scenario(checks, &mut lines, &scenario_of_old, |checks, sections| matrix::check_unused(checks, sections, UNUSED));
         let penryn = Scenario { host: Host::Intel, cpu_model: Some(WITHOUT_EFER_CONTROL), ..Scenario::new("matrix", "6.1") };
         ladder(checks, &mut lines, penryn, PENRYN_HOST);
-    }
-    if selection.only.is_none() {
-        lab_itself::check(checks, USUAL);
     }
     summary::print(&lines.lines);
 }
@@ -190,11 +176,6 @@ fn crowd(checks: &mut Checks, lines: &mut Lines, of: Scenario, reports: u32, gue
     let guests = guests.iter().map(|argument| (*argument).to_owned());
     let of = Scenario { arguments: std::iter::once(reports.to_string()).chain(guests).collect(), ..of };
     scenario(checks, lines, &of, |checks, sections| crowd::check(checks, sections, reports));
-}
-
-fn shapes(checks: &mut Checks, lines: &mut Lines, of: Scenario, runs: &[shapes::Run]) {
-    let of = Scenario { example: Some("shapes"), arguments: shapes::arguments(runs), ..of };
-    scenario(checks, lines, &of, |checks, sections| shapes::check(checks, sections, runs));
 }
 
 fn scenario<R: Into<Summaries>>(

@@ -63,9 +63,19 @@ pub(crate) fn on_cpu<R: Send + 'static>(cpu: usize, body: impl FnOnce() -> R + S
 /// Waits for something to come true.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    if !comes_true(&mut is_true) {
+        panic!("{what}: not within {PATIENCE:?}");
+    }
+}
+
+/// The same, for those who have more to say if it does not.
+pub(super) fn comes_true(mut is_true: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !is_true() {
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        if start.elapsed() > PATIENCE {
+            return false;
+        }
         thread::sleep(PAUSE);
     }
+    true
 }

@@ -1,23 +1,33 @@
 //! What the scenarios share: the host they run on, the program, guests, and the kernel's own counts.
 
+mod by_thread;
+mod capabilities;
 mod guest;
 mod histogram;
 mod host;
 mod kernel_counter;
 mod measured;
 mod program;
+mod reused_addresses;
+mod setting;
 mod sound;
+mod terminal;
 mod trace_instance;
 mod writes;
 
+pub(crate) use by_thread::{Counted, KernelThreads, Told, assert_each_row, assert_threads, assert_vms};
+pub(crate) use capabilities::{Capability, as_nobody_with};
 pub(crate) use guest::Guest;
 pub(crate) use histogram::Histogram;
 pub(crate) use host::{Host, close_windows, on_cpu, wait_until};
 pub(crate) use kernel_counter::KernelCounter;
-pub(crate) use measured::{Measured, measure};
-pub(crate) use program::{Ended, Running, arguments, command, json, shared_msr};
+pub(crate) use measured::{Measured, Measuring, measure, report_on};
+pub(crate) use program::{Ended, Foreign, Running, arguments, command, is_attached, json, process_named, shared_msr};
+pub(crate) use reused_addresses::ReusedAddresses;
+pub(crate) use setting::Setting;
 pub(crate) use sound::{Counter, assert_adds_up, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified};
-pub(crate) use writes::{Write, WriteRecord};
+pub(crate) use terminal::{OnTerminal, Terminal};
+pub(crate) use writes::{Write, WriteRecord, restored};
 
 /// A report for programs.
 pub(crate) type Report = shared_msr::report::json::document::Document<'static>;

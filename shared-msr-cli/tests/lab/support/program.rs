@@ -3,6 +3,7 @@
 use std::{
     fs,
     os::unix::{fs::FileExt as _, process::ExitStatusExt as _},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -87,7 +88,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits until it measures: the hook of exits is attached after those of functions.
+    /// Waits until it measures.
     pub(crate) fn wait_until_attached(&mut self) {
         let folder = format!("/proc/{}/fdinfo", self.pid());
         wait_until("hooks are attached", || {
@@ -128,6 +129,34 @@ impl Drop for Running {
         // Errors mean that it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Whether a process measures: the hook of exits is attached after those of functions.
+pub(crate) fn is_attached(process: u32) -> bool {
+    let files = fs::read_dir(format!("/proc/{process}/fdinfo")).into_iter().flatten().flatten();
+    let mut infos = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+    infos.any(|info| info.lines().any(|line| line.starts_with("tp_name:") && line.contains("kvm_exit")))
+}
+
+/// A process of this name that has not ended, if there is one.
+pub(crate) fn process_named(name: &str) -> Option<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_it = |process: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        stat.contains(&format!("({name}) ")) && !stat.contains(") Z ")
+    };
+    processes.into_iter().find(is_it)
+}
+
+/// A process that somebody else started. It is killed when the value is dropped.
+pub(crate) struct Foreign(pub(crate) u32);
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        if Path::new(&format!("/proc/{}", self.0)).exists() {
+            send(self.0, libc::SIGKILL);
+        }
     }
 }
 

@@ -56,8 +56,8 @@ pub(super) fn start(options: &LabOptions, image: &Path, initramfs: &Path, folder
     if let Some(model) = &options.cpu_model {
         models::check(model)?;
     }
-    let kernel_command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
-    medium::make(folder, image, initramfs, kernel_command_line.trim_end())?;
+    let command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
+    medium::make(folder, image, initramfs, command_line.trim_end())?;
     let mut terminals = Vec::new();
     for file in machine::port_files(folder, log)? {
         terminals.push(Terminal::new(&file).context("cannot make a terminal for a serial port")?);

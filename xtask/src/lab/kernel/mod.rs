@@ -77,6 +77,12 @@ impl Kernel {
         &self.image
     }
 
+    /// Where it lies.
+    #[cfg(test)]
+    pub(super) fn folder(&self) -> &Path {
+        &self.modules
+    }
+
     /// The module and all it depends on, in the order of loading. Empty if the kernel has no such module: then KVM is
     /// built in, or the command in the lab will find that there is none.
     pub(super) fn modules(&self, module: &str) -> Result<Vec<Module>> {
