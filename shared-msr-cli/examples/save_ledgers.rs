@@ -1,5 +1,5 @@
 //! Measures this host and writes a ledger every so often, one JSON document a line: the ledgers under `tests/data/`, on which the
-//! live view is tested, come from here.
+//! live view is tested, come from here, by `cargo xtask save-data --only ledgers`.
 //!
 //!     save_ledgers SECONDS NUMBER FILE
 

@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::lab::{self, CpuModel, Host, KernelChoice, LabFile, LabOptions};
-use crate::{demo, ebpf, setup, smoke, test};
+use crate::lab::{self, AccelChoice, CpuModel, Host, KernelChoice, LabFile, LabOptions, Machine, Wanted};
+use crate::{demo, ebpf, save_data, setup, smoke, test};
 
 /// Developer commands of shared-msr.
 #[derive(Debug, Parser)]
@@ -31,30 +31,36 @@ enum Command {
     Test,
     /// Run the smoke tests in the lab alone.
     Smoke(smoke::Selection),
-    /// Run a command on an emulated KVM host.
+    /// Write anew what tests read of real kernels and hosts: runs the lab for each.
+    SaveData(save_data::Selection),
+    /// Run a command on a KVM host that is emulated, or nested in this machine's own KVM.
     ///
     /// The command's standard output and standard error become ours and its exit status becomes ours.
-    /// 124: it did not end in time. 125: the lab itself failed, or the emulated host did.
+    /// 124: it did not end in time. 125: the lab itself failed, or its host did.
     Lab(LabArgs),
 }
 
 /// Arguments of `cargo xtask lab`.
 #[derive(Debug, Args)]
 struct LabArgs {
-    /// Which host to emulate.
-    #[arg(long, value_enum, default_value_t = Host::Amd)]
-    host: Host,
+    /// Whose CPU the host has; where nothing is said, this machine's under KVM, and AMD's where it is emulated.
+    #[arg(long, value_enum)]
+    host: Option<Host>,
+
+    /// What the host runs on. `auto` says on standard error what it took and why.
+    #[arg(long, value_enum, default_value_t = AccelChoice::Auto)]
+    accel: AccelChoice,
 
     /// A Debian kernel series such as 6.12 or 6.1, or a folder with a kernel of your own and its KVM modules.
     #[arg(long, value_name = "SERIES|DIR", default_value = lab::DEFAULT_KERNEL)]
     kernel: KernelChoice,
 
     /// The CPU to emulate, as QEMU (amd) or Bochs (intel) calls it, such as EPYC or corei7_haswell_4770, which are used if none
-    /// is named.
+    /// is named. Not under KVM.
     #[arg(long, value_name = "MODEL")]
     cpu_model: Option<CpuModel>,
 
-    /// CPUs of the emulated host.
+    /// CPUs of the host.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     smp: u32,
 
@@ -62,7 +68,8 @@ struct LabArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
 
-    /// One virtual nanosecond per instruction: times become exact instruction counts. Not with --host intel.
+    /// One virtual nanosecond per instruction: times become exact instruction counts. Not with --host intel, nor under
+    /// KVM.
     #[arg(long)]
     icount: bool,
 
@@ -83,20 +90,34 @@ struct LabArgs {
     command: Vec<OsString>,
 }
 
-impl From<LabArgs> for LabOptions {
-    fn from(args: LabArgs) -> Self {
-        Self {
-            host: args.host,
-            kernel: args.kernel,
-            cpu_model: args.cpu_model,
-            smp: args.smp,
-            timeout: args.timeout.map_or(args.host.usual_timeout(), Duration::from_secs),
-            icount: args.icount,
-            kernel_arguments: args.kernel_arguments,
-            files: args.files,
-            load_modules: !args.no_modules,
-            ..Self::new(args.command)
+impl LabArgs {
+    /// The run that is asked for, on this machine, and what to say of the choice of its host.
+    fn options(self, machine: &Machine) -> Result<(LabOptions, Option<String>)> {
+        let wanted = Wanted { accel: self.accel, host: self.host, icount: self.icount, cpu_model: self.cpu_model.is_some() };
+        let taken = lab::choose(&wanted, machine).map_err(Error::msg)?;
+        let options = LabOptions {
+            host: taken.host,
+            accel: taken.accel,
+            kernel: self.kernel,
+            cpu_model: self.cpu_model,
+            smp: self.smp,
+            timeout: self.timeout.map_or(taken.host.usual_timeout(), Duration::from_secs),
+            icount: self.icount,
+            kernel_arguments: self.kernel_arguments,
+            files: self.files,
+            load_modules: !self.no_modules,
+            ..LabOptions::new(self.command)
+        };
+        Ok((options, taken.why))
+    }
+
+    /// Runs it, and returns the exit status for us to end with.
+    fn run(self) -> Result<u8> {
+        let (options, why) = self.options(&Machine::this())?;
+        if let Some(why) = why {
+            eprintln!("xtask: {why}");
         }
+        lab::stream(&options)
     }
 }
 
@@ -108,7 +129,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Demo => demo::run(),
         Command::Test => test::run(),
         Command::Smoke(selection) => Ok(test::smoke(&selection)),
-        Command::Lab(args) => Ok(ExitCode::from(lab::stream_or_say_why(&args.into()))),
+        Command::SaveData(selection) => save_data::run_all(&selection),
+        Command::Lab(args) => Ok(ExitCode::from(lab::or_say_why(args.run()))),
     }
 }
 
@@ -126,7 +148,7 @@ mod tests {
     fn what_follows_the_dashes_reaches_the_lab_unsplit() {
         let cli = Cli::try_parse_from(["xtask", "lab", "--smp", "2", "--", "sh", "-c", "a b; --smp"]).unwrap();
         let Command::Lab(args) = cli.command else { panic!("not the lab") };
-        let options = LabOptions::from(args);
+        let (options, _) = args.options(&Machine::this()).unwrap();
         assert_eq!(options.command, ["sh", "-c", "a b; --smp"]);
         assert_eq!(options.smp, 2);
         assert!(options.load_modules);

@@ -8,6 +8,7 @@ mod ebpf;
 mod lab;
 mod process;
 mod product;
+mod save_data;
 mod scratch;
 mod setup;
 mod smoke;

@@ -49,6 +49,12 @@ pub(crate) fn build_for_tests() -> Result<LabBuild> {
     })
 }
 
+/// The same of one example of `shared-msr-cli`.
+pub(crate) fn build_static_example(name: &str) -> Result<PathBuf> {
+    let built = build(&["--bin", "shared-msr", "--example", name])?;
+    one(&built, "example", name)
+}
+
 fn build(what: &[&str]) -> Result<Vec<Artifact>> {
     // A folder of its own: other flags in the same folder would make cargo build everything anew each time.
     let folder = workspace::target().join("static");

@@ -66,10 +66,12 @@ fn main() -> anyhow::Result<()> {
         _ => bail!(USAGE),
     }
     machine::print_rows();
-    while stays {
+    if !stays {
+        return Ok(());
+    }
+    loop {
         thread::park();
     }
-    Ok(())
 }
 
 /// One vCPU, two threads in turn.

@@ -268,20 +268,21 @@ ffffffffc0999999 d user_return_msrs\t[other]
     const SET: &str = "kvm_set_user_return_msr";
 
     #[test]
-    fn every_kernel_from_5_10_has_the_setter_the_closer_and_the_per_cpu_offsets() {
+    fn every_kernel_from_5_10_has_the_functions_and_the_per_cpu_variables() {
         for (series, kallsyms) in
             [kernel!("5.10"), kernel!("6.1"), kernel!("6.12"), kernel!("6.16"), kernel!("6.18"), kernel!("7.2"), kernel!("7.3")]
         {
             let symbols = symbols(kallsyms);
             assert_eq!(symbols.setter(), Ok(SET), "{series}");
             assert!(symbols.kvm_is_module() && symbols.closer().is_ok() && symbols.per_cpu_offsets().is_ok(), "{series}");
+            assert!(symbols.dropper().is_ok() && symbols.running_vcpu().is_some() && symbols.own_offset().is_some(), "{series}");
         }
     }
 
     #[test]
     fn the_list_and_its_length_stand_together_up_to_5_12_and_apart_later() {
         let (_, kallsyms) = kernel!("5.10");
-        assert_eq!(symbols(kallsyms).list(), Ok(ListSymbols::Together(0xffff_ffff_c048_a2a0)));
+        assert_eq!(symbols(kallsyms).list(), Ok(ListSymbols::Together(0xffff_ffff_c00b_12a0)));
         for (series, kallsyms) in [kernel!("6.1"), kernel!("6.18"), kernel!("7.2"), kernel!("7.3")] {
             assert!(matches!(symbols(kallsyms).list(), Ok(ListSymbols::Apart { .. })), "{series}");
         }
@@ -293,9 +294,9 @@ ffffffffc0999999 d user_return_msrs\t[other]
             assert!(matches!(symbols(kallsyms).structures(), Ok(StructureSymbol::Pointer(_))), "{series}");
         }
         let (_, kallsyms) = kernel!("7.2");
-        assert_eq!(symbols(kallsyms).structures(), Ok(StructureSymbol::Static(0xffff_ffff_abed_d040)));
+        assert_eq!(symbols(kallsyms).structures(), Ok(StructureSymbol::Static(0xffff_ffff_83cd_d040)));
         let (_, kallsyms) = kernel!("7.3");
-        assert_eq!(symbols(kallsyms).structures(), Ok(StructureSymbol::Static(0xffff_ffff_a62f_a040)));
+        assert_eq!(symbols(kallsyms).structures(), Ok(StructureSymbol::Static(0xffff_ffff_83cf_a040)));
     }
 
     /// Made from the source of 5.4, not saved from a running kernel.

@@ -76,6 +76,19 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_read_of_a_vcpu_is_where_real_kernels_have_it() {
+        for (series, last_entry_cpu, bytes) in [
+            ("6.1", 296 + 5016, &include_bytes!("../../tests/data/kernels/6.1/kvm.btf")[..]),
+            ("6.18", 288 + 5108, include_bytes!("../../tests/data/kernels/6.18/kvm.btf")),
+            ("7.3", 296 + 4924, include_bytes!("../../tests/data/kernels/7.3/kvm.btf")),
+        ] {
+            let facts = VcpuFacts::from_btf(&Btf::from_bytes(bytes).unwrap());
+            let expected = VcpuFacts { is_first_argument: true, kvm: 0, id: Some(36), last_entry_cpu: Some(last_entry_cpu) };
+            assert_eq!(facts, expected, "{series}");
+        }
+    }
+
     /// BTF of these types, each its name (an offset in `names`), kind, number of parts, type and parts.
     fn made_up(types: &[(u32, u32, u32, &[u32])], names: &str) -> Vec<u8> {
         let words = |&(name, kind_and_parts, of, parts): &(u32, u32, u32, &[u32])| [&[name, kind_and_parts, of], parts].concat();

@@ -1,14 +1,16 @@
 //! The lab: runs a command on an emulated KVM host, so that shared-msr can be tried and tested on any machine.
 //!
 //! A run has four steps: find or fetch a kernel ([`kernel`]), pack an initramfs with busybox, KVM's modules, shared-msr and
-//! the command ([`initramfs`], `lab/init.sh`), start an emulator ([`qemu`] or [`bochs`]) and copy what the command prints until
+//! the command ([`initramfs`], `lab/init.sh`), start a
+//! machine ([`qemu`] or [`bochs`]) on what [`accel`] chose, and copy what the command prints until
 //! its exit status arrives ([`watch`]).
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+mod accel;
 mod bochs;
 mod initramfs;
 mod kernel;
@@ -23,6 +25,7 @@ mod terminal;
 mod tests;
 mod watch;
 
+pub(crate) use accel::{Accel, AccelChoice, Machine, Wanted, choose};
 pub(crate) use bochs::files as bochs_files;
 pub(crate) use kernel::KernelChoice;
 pub(crate) use options::{CpuModel, DEFAULT_KERNEL, Host, LabFile, LabOptions};
@@ -46,9 +49,9 @@ pub(crate) struct LabRun {
     pub(crate) log: PathBuf,
 }
 
-/// As [`stream`], with 125 and a sentence when the command could not even be started: its own 1 must not mean two things.
-pub(crate) fn stream_or_say_why(options: &LabOptions) -> u8 {
-    stream(options).unwrap_or_else(|error| {
+/// The command's exit status, or 125 and a sentence when it could not even be started: its own 1 must not mean two things.
+pub(crate) fn or_say_why(run: Result<u8>) -> u8 {
+    run.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");
         LAB_FAILED
     })
@@ -63,13 +66,21 @@ pub(crate) fn stream(options: &LabOptions) -> Result<u8> {
     Ok(run.status)
 }
 
+/// A module of a kernel, not compressed.
+pub(crate) fn module(kernel: &KernelChoice, name: &str) -> Result<Vec<u8>> {
+    let modules = Kernel::find(kernel)?.modules(name)?;
+    let found = modules.into_iter().find(|module| module.name == name);
+    found.map(|module| module.content).with_context(|| format!("the kernel has no module {name}"))
+}
+
 /// Runs the command and writes what it prints to `out` and `err` while it runs.
 ///
 /// Must be called by a thread that lives until it returns: the emulator ends with the thread that started it.
 pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write) -> Result<LabRun> {
     let kernel = Kernel::find(&options.kernel)?;
     let mut modules = kernel.modules(options.host.kvm_module())?;
-    if options.host == Host::Intel {
+    let in_bochs = (options.host, options.accel) == (Host::Intel, Accel::Emulator);
+    if in_bochs {
         // Checking it is half of what loading costs there, 8 of 16 s.
         modules.iter_mut().for_each(Module::drop_signature);
     }
@@ -78,10 +89,12 @@ pub(crate) fn run(options: &LabOptions, out: &mut dyn Write, err: &mut dyn Write
     let initramfs = folder.path().join("initramfs.cpio");
     root::assemble(options, &modules, &shared_msr)?.write(&initramfs)?;
     let log = log::create(options.host, kernel.name())?;
-    let start = match options.host {
-        Host::Amd => qemu::start,
-        Host::Intel => bochs::start,
-    };
+    let start = if in_bochs { bochs::start } else { qemu::start };
     let machine = start(options, kernel.image(), &initramfs, folder.path(), &log)?;
-    watch::until_end(machine, options.timeout, log, out, err)
+    let mut run = watch::until_end(machine, options.timeout, log, out, err)?;
+    if options.accel == Accel::Kvm && run.status == LAB_FAILED {
+        let advice = "this host ran under KVM; try --accel tcg, which emulates it";
+        run.problem = run.problem.map(|problem| format!("{problem}\nxtask: {advice}"));
+    }
+    Ok(run)
 }

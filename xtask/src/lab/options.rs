@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::KernelChoice;
+use super::{Accel, KernelChoice};
 
-/// The emulated host.
+/// Whose CPU the host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Host {
-    /// QEMU with AMD's SVM: `kvm_amd`, whose one user-return MSR is `TSC_AUX`.
+    /// AMD's, with SVM: `kvm_amd`, whose one user-return MSR is `TSC_AUX`.
     Amd,
-    /// Bochs with Intel's VMX: `kvm_intel`, whose list has `STAR`, `LSTAR`, `SYSCALL_MASK`, `TSC_AUX` and more.
+    /// Intel's, with VMX: `kvm_intel`, whose list has `STAR`, `LSTAR`, `SYSCALL_MASK`, `TSC_AUX` and more.
     Intel,
 }
 
@@ -31,6 +31,22 @@ impl Host {
             Self::Amd => 120,
             Self::Intel => 300,
         })
+    }
+
+    /// The vendor, for people.
+    pub(super) fn vendor(self) -> &'static str {
+        match self {
+            Self::Amd => "AMD",
+            Self::Intel => "Intel",
+        }
+    }
+
+    /// What emulates it, for people.
+    pub(super) fn emulator(self) -> &'static str {
+        match self {
+            Self::Amd => "QEMU's TCG",
+            Self::Intel => "Bochs",
+        }
     }
 
     /// The name on the command line and in names of files.
@@ -108,8 +124,10 @@ pub(crate) const DEFAULT_KERNEL: &str = "6.12";
 /// One run in the lab.
 #[derive(Clone, Debug)]
 pub(crate) struct LabOptions {
-    /// The emulated host.
+    /// The host.
     pub(crate) host: Host,
+    /// What it runs on.
+    pub(crate) accel: Accel,
     /// Its kernel.
     pub(crate) kernel: KernelChoice,
     /// Its CPU, if not the host's usual one.
@@ -133,10 +151,11 @@ pub(crate) struct LabOptions {
 }
 
 impl LabOptions {
-    /// The given command with the command line's defaults for all the rest.
+    /// The given command on an emulated AMD host, with the command line's defaults for all the rest.
     pub(crate) fn new<A: Into<OsString>>(command: impl IntoIterator<Item = A>) -> Self {
         Self {
             host: Host::Amd,
+            accel: Accel::Emulator,
             kernel: KernelChoice::Series(DEFAULT_KERNEL.to_owned()),
             cpu_model: None,
             smp: 1,

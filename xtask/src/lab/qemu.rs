@@ -1,4 +1,4 @@
-//! QEMU as the emulated AMD host, without any hardware virtualization.
+//! QEMU: emulates an AMD host without any hardware virtualization, or runs a host under KVM.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -7,13 +7,13 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::LabOptions;
 use super::machine::{self, Emulator, Machine};
 use super::options::CpuModel;
+use super::{Accel, Host, LabOptions};
 
 const QEMU: &str = "qemu-system-x86_64";
 
-/// The CPU where none is named: the lab needs no more of it than SVM and RDTSCP, which are added to any.
+/// The emulated CPU where none is named: the lab needs no more of it than SVM and RDTSCP, which are added to any.
 const CPU_MODEL: &str = "EPYC";
 
 /// Kernel messages on the first port; a panic ends the machine at once instead of waiting for somebody to see it.
@@ -38,9 +38,7 @@ fn complaints(messages: &str) -> Vec<&str> {
 
 /// QEMU's arguments.
 fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, ports: &[PathBuf]) -> Vec<OsString> {
-    let cpu = format!("{},+svm,+rdtscp", options.cpu_model.as_ref().map_or(CPU_MODEL, CpuModel::name));
-    // With a thread per CPU, QEMU 7.2 let one in eight machines panic.
-    let accelerator = if options.smp > 1 { "tcg,thread=single" } else { "tcg" };
+    let (accelerator, cpu) = (accelerator(options), cpu(options));
     let smp = options.smp.to_string();
     let mut arguments: Vec<OsString> = Vec::new();
     arguments.extend(["-accel", accelerator, "-machine", "q35", "-cpu", &cpu, "-smp", &smp].map(OsString::from));
@@ -59,6 +57,25 @@ fn arguments(options: &LabOptions, image: &Path, initramfs: &Path, ports: &[Path
     let command_line = format!("{KERNEL_COMMAND_LINE} {}", options.kernel_arguments);
     arguments.extend([OsString::from("-append"), OsString::from(command_line.trim_end())]);
     arguments
+}
+
+/// What runs the machine's CPUs.
+fn accelerator(options: &LabOptions) -> &'static str {
+    match options.accel {
+        Accel::Kvm => "kvm",
+        // With a thread per CPU, QEMU 7.2 let one in eight machines panic.
+        Accel::Emulator if options.smp > 1 => "tcg,thread=single",
+        Accel::Emulator => "tcg",
+    }
+}
+
+/// The machine's CPU, with what its own guests need.
+fn cpu(options: &LabOptions) -> String {
+    match (options.accel, options.host) {
+        (Accel::Kvm, Host::Amd) => "host,+svm".to_owned(),
+        (Accel::Kvm, Host::Intel) => "host,+vmx".to_owned(),
+        (Accel::Emulator, _) => format!("{},+svm,+rdtscp", options.cpu_model.as_ref().map_or(CPU_MODEL, CpuModel::name)),
+    }
 }
 
 /// A path inside one of QEMU's comma-separated options.
@@ -88,11 +105,27 @@ mod tests {
     }
 
     #[test]
+    fn under_kvm_the_cpu_is_this_machines_and_virtualizes_in_its_own_way() {
+        let amd = LabOptions { accel: Accel::Kvm, smp: 2, ..LabOptions::new(["true"]) };
+        let intel = LabOptions { host: Host::Intel, ..amd.clone() };
+        assert!(line(&amd).contains("-accel kvm -machine q35 -cpu host,+svm -smp 2"));
+        assert!(line(&intel).contains("-accel kvm -machine q35 -cpu host,+vmx -smp 2"));
+    }
+
+    #[test]
     fn instruction_counting_is_off_unless_asked_for() {
         let off = LabOptions::new(["true"]);
         let on = LabOptions { icount: true, ..off.clone() };
         assert!(!line(&off).contains("icount"));
         assert!(line(&on).contains("-icount shift=0,sleep=off"));
+    }
+
+    #[test]
+    fn the_kernel_is_told_what_the_run_asks_for() {
+        let usual = LabOptions::new(["true"]);
+        let more = LabOptions { kernel_arguments: "nokaslr".to_owned(), ..usual.clone() };
+        assert!(line(&usual).ends_with("-append console=ttyS0 panic=-1"));
+        assert!(line(&more).ends_with("-append console=ttyS0 panic=-1 nokaslr"));
     }
 
     #[test]

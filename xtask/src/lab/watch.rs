@@ -73,16 +73,16 @@ pub(super) fn until_end(
         }
         if let Some(status) = gone {
             let why = match log::panic(&log) {
-                Some(reason) => format!("the emulated host panicked: {reason}"),
+                Some(reason) => format!("the lab's host panicked: {reason}"),
                 None if state == State::Booting => format!("{} ended before the command began ({status})", machine.emulator()),
-                None => format!("the emulated host went away before the command ended ({status})"),
+                None => format!("the lab's host went away before the command ended ({status})"),
             };
             return ending(LAB_FAILED, Some(with_log(&(why + &said(&machine)), &log)));
         }
         if start.elapsed() >= timeout {
             let seconds = timeout.as_secs();
             let why = if state == State::Booting {
-                with_log(&format!("the emulated host was not up within {seconds} s"), &log)
+                with_log(&format!("the lab's host was not up within {seconds} s"), &log)
             } else {
                 format!("the command did not end within {seconds} s (--timeout)")
             };

@@ -1,11 +1,13 @@
 //! Which tests run on which emulated host.
 
-use crate::lab::Host;
+use crate::lab::{Accel, Host};
 
 /// A host that is started once, and what runs there, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Boot {
     pub(super) host: Host,
+    /// What it runs on.
+    pub(super) accel: Accel,
     /// If not the host's usual one.
     pub(super) cpu_model: Option<&'static str>,
     /// A series.
@@ -27,6 +29,7 @@ impl Boot {
     const fn amd(kernel: &'static str, smp: u32, tests: &'static [&'static str]) -> Self {
         Self {
             host: Host::Amd,
+            accel: Accel::Emulator,
             cpu_model: None,
             kernel,
             smp,
@@ -50,7 +53,8 @@ impl Boot {
     pub(super) fn place(&self) -> String {
         let host = format!("{:?}", self.host).to_lowercase();
         let model = self.cpu_model.map_or_else(String::new, |model| format!(" {model}"));
-        format!("{host}{model} {}", self.kernel)
+        let accel = if self.accel == Accel::Kvm { " under KVM" } else { "" };
+        format!("{host}{model} {}{accel}", self.kernel)
     }
 
     /// Whether a test runs here.

@@ -107,6 +107,7 @@ fn boot(build: &LabBuild, job: &Job, tell: impl FnMut(Outcome)) -> Result<()> {
     let examples = build.examples.iter().map(|(name, path)| file(path, name));
     let options = LabOptions {
         host: boot.host,
+        accel: boot.accel,
         cpu_model: boot.cpu_model.map(str::parse).transpose().map_err(anyhow::Error::msg)?,
         kernel: KernelChoice::Series(boot.kernel.to_owned()),
         smp: boot.smp,
