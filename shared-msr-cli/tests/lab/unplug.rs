@@ -96,6 +96,26 @@ fn again() {
     assert_eq!(cpu_1(&measured.report).counts.performed, Some(OF_SHORT_GUEST));
 }
 
+#[test]
+fn a_cpu_that_comes_while_it_is_measured_is_counted_from_its_first_exit_on() {
+    on_cpu(0, arriving);
+}
+
+fn arriving() {
+    let offline = Offline::take();
+    let measuring = Measuring::start("");
+    offline.back();
+    let ended = shared_msr(SHORT_GUEST);
+    let short: GuestOutcome = json(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    assert_eq!(short.kvm_runs + short.set_msrs_calls, OF_SHORT_GUEST, "{short:?}");
+    let measured = measuring.stop();
+    measured.assert_right();
+    assert_verified(&measured.report);
+    assert_all_attributed(&measured.report);
+    assert_cpu_1(&measured);
+    assert_eq!(cpu_1(&measured.report).counts.performed, Some(OF_SHORT_GUEST));
+}
+
 /// One window was closed by KVM giving the CPU up, on behalf of the guest.
 fn assert_drop(report: &Report, process: u32) {
     let drops: Vec<_> = report.causes.iter().filter(|row| row.cause == "drop" && row.closes > 0).collect();
