@@ -23,13 +23,6 @@ pub(crate) struct LabBuild {
     pub(crate) examples: Vec<(String, PathBuf)>,
 }
 
-impl LabBuild {
-    pub(crate) fn example(&self, name: &str) -> Result<PathBuf> {
-        let found = self.examples.iter().find(|(example, _)| example == name);
-        found.map(|(_, path)| path.clone()).with_context(|| format!("there is no example {name}"))
-    }
-}
-
 /// A release build of `shared-msr` that needs no shared library, because the lab has none.
 pub(crate) fn build_static() -> Result<PathBuf> {
     let built = build(&["--bin", "shared-msr"])?;

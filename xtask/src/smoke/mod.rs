@@ -1,8 +1,10 @@
 //! Smoke tests: runs `shared-msr-cli/tests/lab` on emulated hosts.
 
 mod accel;
+mod compatibility;
 mod events;
 mod plan;
+mod results;
 mod run;
 mod summary;
 
@@ -14,6 +16,7 @@ use crate::{
 };
 use events::Outcome;
 use plan::Boot;
+use results::Results;
 use run::Job;
 
 /// Which tests to run.
@@ -26,6 +29,9 @@ pub(crate) struct Selection {
     /// Only tests whose "HOST KERNEL SCENARIO::TEST" contains this, such as "intel 6.1" or "errors"
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
+    /// Write the table of docs/compatibility.md from what is known of this build: this run, and those before it
+    #[arg(long)]
+    pub(crate) table: bool,
     /// What the hosts run on. What the tests expect was found on emulated ones; under KVM a host has this machine's CPU, and
     /// hosts of the other vendor, or with a CPU of their own, are left out
     #[arg(long, value_enum, default_value_t)]
@@ -54,6 +60,11 @@ pub(crate) fn run(selection: &Selection) -> Result<Counted> {
     println!("\nlab");
     let done = run::run(&build, jobs, tell);
     summary::print(&done);
+    let mut results = Results::load(&build)?;
+    results.keep(&done)?;
+    if selection.table {
+        compatibility::write(&results)?;
+    }
     let outcomes = || done.iter().flat_map(|one| &one.outcomes);
     let passed = outcomes().filter(|outcome| outcome.passed).count();
     Ok(Counted { passed, failed: outcomes().count() - passed })

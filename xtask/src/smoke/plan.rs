@@ -54,7 +54,8 @@ impl Boot {
         let host = format!("{:?}", self.host).to_lowercase();
         let model = self.cpu_model.map_or_else(String::new, |model| format!(" {model}"));
         let accel = if self.accel == Accel::Kvm { " under KVM" } else { "" };
-        format!("{host}{model} {}{accel}", self.kernel)
+        let arguments = if self.kernel_arguments.is_empty() { "" } else { " " };
+        format!("{host}{model} {}{accel}{arguments}{}", self.kernel, self.kernel_arguments)
     }
 
     /// Whether a test runs here.
@@ -83,8 +84,12 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["filters", "inside", "real_hosts"]),
         Boot { kernel_arguments: "preempt=full", ..Boot::amd("6.12", 2, &["preempted"]) },
-        Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
-        Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
+        Boot::amd(
+            "6.12",
+            1,
+            &["exact", "capabilities", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"],
+        ),
+        Boot::amd("6.1", 1, &["exact", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"]),
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
