@@ -38,6 +38,21 @@ enum Command {
     /// The command's standard output and standard error become ours and its exit status becomes ours.
     /// 124: it did not end in time. 125: the lab itself failed, or its host did.
     Lab(LabArgs),
+    /// The kernels of the lab, which `xtask/kernels.lock` pins.
+    #[command(subcommand)]
+    Kernels(KernelsCommand),
+}
+
+/// What can be done about the kernels.
+#[derive(Debug, Subcommand)]
+enum KernelsCommand {
+    /// Pin the newest kernel of each series that Debian's mirrors have.
+    ///
+    /// It writes xtask/kernels.lock anew, which is then to be committed.
+    Update {
+        /// Only these series, such as 6.12; one that is not pinned yet is added.
+        series: Vec<String>,
+    },
 }
 
 /// Arguments of `cargo xtask lab`.
@@ -51,7 +66,7 @@ struct LabArgs {
     #[arg(long, value_enum, default_value_t = AccelChoice::Auto)]
     accel: AccelChoice,
 
-    /// A Debian kernel series such as 6.12 or 6.1, or a folder with a kernel of your own and its KVM modules.
+    /// The series of a Debian kernel that is pinned, such as 6.12 or 6.1, or a folder with a kernel of your own and its KVM modules.
     #[arg(long, value_name = "SERIES|DIR", default_value = lab::DEFAULT_KERNEL)]
     kernel: KernelChoice,
 
@@ -130,6 +145,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Command::Test => test::run(),
         Command::Smoke(selection) => Ok(test::smoke(&selection)),
         Command::SaveData(selection) => save_data::run_all(&selection),
+        Command::Kernels(KernelsCommand::Update { series }) => lab::update_kernels(&series).map(|()| ExitCode::SUCCESS),
         Command::Lab(args) => Ok(ExitCode::from(lab::or_say_why(args.run()))),
     }
 }

@@ -27,7 +27,7 @@ mod watch;
 
 pub(crate) use accel::{Accel, AccelChoice, Machine, Wanted, choose};
 pub(crate) use bochs::files as bochs_files;
-pub(crate) use kernel::KernelChoice;
+pub(crate) use kernel::{KernelChoice, update as update_kernels};
 pub(crate) use options::{CpuModel, DEFAULT_KERNEL, Host, LabFile, LabOptions};
 
 use crate::{product, scratch, workspace};

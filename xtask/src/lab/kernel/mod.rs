@@ -11,13 +11,14 @@ mod modules;
 mod order;
 mod signature;
 
+pub(crate) use debian::update;
 pub(super) use modules::Module;
 use modules::ModuleFolder;
 
 /// Which kernel the emulated host runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KernelChoice {
-    /// The newest Debian kernel of a series such as 6.12.
+    /// The pinned Debian kernel of a series such as 6.12.
     Series(String),
     /// A folder with a kernel and its modules.
     Folder(PathBuf),
@@ -28,8 +29,7 @@ impl FromStr for KernelChoice {
 
     /// Two numbers with a dot are a series, all else is a folder; `./6.12` is a folder of that name.
     fn from_str(text: &str) -> Result<Self, String> {
-        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if text.split_once('.').is_some_and(|(major, minor)| is_number(major) && is_number(minor)) {
+        if is_series(text) {
             return Ok(Self::Series(text.to_owned()));
         }
         if Path::new(text).is_dir() {
@@ -37,6 +37,12 @@ impl FromStr for KernelChoice {
         }
         Err("neither a kernel series such as 6.12 nor a folder that exists".to_owned())
     }
+}
+
+/// Whether this is the likes of 6.12.
+fn is_series(text: &str) -> bool {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    text.split_once('.').is_some_and(|(major, minor)| is_number(major) && is_number(minor))
 }
 
 /// A kernel that is there.

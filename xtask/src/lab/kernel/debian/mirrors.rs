@@ -1,59 +1,95 @@
-//! Which of the machine's apt sources are mirrors of Debian, and what else is asked of them.
+//! This machine's mirrors of Debian, and how one file is had from them.
+//!
+//! A file needs only its path on the mirror and no list of packages. So a package can be had for as long as it is in the pool,
+//! also when its suite's list has gone on to a newer one.
 
-use super::sources::Source;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-/// Where kernels of other releases are, beside the machine's own suites. Each is asked for by its name, because the likes of
-/// "stable" mean another one each year. A mirror need not have them all.
-const SUITES: [&str; 6] = [
-    // 5.10, the oldest that has what shared-msr needs. The image in the release itself may be older or gone.
-    "bullseye",
-    "bullseye-security",
-    // 6.1, and 6.12 for those who stay on the release.
-    "bookworm",
-    "bookworm-security",
-    // 6.12.
-    "trixie-security",
-    // All later ones up to the newest: backports keep each series for as long as the mirror has room.
-    "trixie-backports",
-];
+use anyhow::{Result, bail};
 
-/// Names of Debian's suites that do not contain the name of a release.
-const ALIASES: [&str; 6] = ["oldoldstable", "oldstable", "stable", "testing", "unstable", "sid"];
+use super::lock::{Kernel, Package};
+use crate::process;
 
-/// Where Debian puts the kernels.
-const COMPONENT: &str = "main";
-
-/// The Debian mirrors among the sources, with their own suites and all others that they might have. A machine that runs
-/// Debian has its release's name in `own_release`. In `keyring` are the keys of all releases, if they are installed: a
-/// mirror may be tied to those of its own release.
-pub(super) fn with_all_suites(sources: &[Source], own_release: Option<&str>, keyring: Option<&str>) -> Vec<Source> {
-    let mut mirrors: Vec<Source> = Vec::new();
-    for source in sources.iter().filter(|source| is_debian(source, own_release)) {
-        for uri in source.uris.iter().filter(|uri| !uri.starts_with("cdrom:")) {
-            let position = mirrors.iter().position(|mirror| mirror.uris[0] == *uri).unwrap_or_else(|| {
-                let (uris, components) = (vec![uri.clone()], vec![COMPONENT.to_owned()]);
-                mirrors.push(Source { uris, components, suites: Vec::new(), trust: trust(source, keyring) });
-                mirrors.len() - 1
-            });
-            let mirror = &mut mirrors[position];
-            let others =
-                SUITES.into_iter().filter(|suite| source.suites.iter().any(|own| is_security(own) == is_security(suite)));
-            for suite in source.suites.iter().map(String::as_str).chain(others) {
-                if !mirror.suites.iter().any(|known| known == suite) {
-                    mirror.suites.push(suite.to_owned());
-                }
-            }
-        }
-    }
-    mirrors
+/// One of apt's programs. It speaks English, because its messages are read here.
+pub(super) fn apt(program: &str) -> Command {
+    let mut command = Command::new(program);
+    // Without the option apt complains that its own user cannot write to our folders.
+    command.args(["-q", "-o", "APT::Sandbox::User=root"]).env("LC_ALL", "C").env_remove("LANGUAGE");
+    command
 }
 
-/// Whether the source has a Debian release, by the names of its suites: who mirrors something else has none of these.
-fn is_debian(source: &Source, own_release: Option<&str>) -> bool {
-    let release = |suite: &str| suite.split(['-', '/']).next().unwrap_or_default().to_owned();
-    let known =
-        |name: &str| ALIASES.contains(&name) || own_release == Some(name) || SUITES.iter().any(|suite| release(suite) == name);
-    source.components.iter().any(|component| component == COMPONENT) && source.suites.iter().any(|suite| known(&release(suite)))
+/// apt's program for single files, which is in no folder of the PATH.
+pub(super) const APT_HELPER: &str = "/usr/lib/apt/apt-helper";
+
+/// The mirrors, each the place that has `dists` and `pool`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Mirrors {
+    /// Those of Debian's archive.
+    pub(super) archive: Vec<String>,
+    /// Those of its security archive.
+    pub(super) security: Vec<String>,
+}
+
+impl Mirrors {
+    /// Those among the machine's apt sources. apt itself reads these, in each of its formats, and downloads nothing.
+    pub(super) fn of_this_machine() -> Result<Self> {
+        let mirrors = Self::parse(&process::stdout(apt("apt-get").args(["update", "--print-uris"]))?);
+        if mirrors.archive.is_empty() || mirrors.security.is_empty() {
+            bail!("this machine's apt sources do not have both a mirror of Debian's archive and one of its security archive");
+        }
+        Ok(mirrors)
+    }
+
+    /// The mirrors in lines such as `'http://mirror/debian/dists/bookworm/main/binary-amd64/Packages.xz' file size`.
+    fn parse(lines: &str) -> Self {
+        let mut found = Self::default();
+        for line in lines.lines() {
+            let Some((start, _)) = line.trim_start_matches('\'').split_once("/main/binary-") else { continue };
+            let Some((mirror, suite)) = start.rsplit_once("/dists/").filter(|(_, suite)| is_debian(suite)) else { continue };
+            let mirrors = if is_security(suite) { &mut found.security } else { &mut found.archive };
+            if !mirror.starts_with("cdrom:") && !mirrors.iter().any(|known| known == mirror) {
+                mirrors.push(mirror.to_owned());
+            }
+        }
+        found
+    }
+
+    /// Downloads a package's file from the first mirror that has it. Only what has the package's SHA256 gets there.
+    pub(super) fn download(&self, kernel: &Kernel, package: &Package, to: &Path) -> Result<()> {
+        let Package { name, sha256, path } = package;
+        let mut why = None;
+        for mirror in if is_security(&kernel.suite) { &self.security } else { &self.archive } {
+            let mut command = apt(APT_HELPER);
+            command.args(["download-file", &format!("{mirror}/{path}")]).arg(to).arg(format!("SHA256:{sha256}"));
+            let output = command.stdin(Stdio::null()).output().map_err(|error| process::not_started(&command, error))?;
+            if output.status.success() {
+                return Ok(());
+            }
+            why.get_or_insert(reason(&String::from_utf8_lossy(&output.stderr)));
+        }
+        bail!("{name} {} {}", kernel.version, why.unwrap_or_default())
+    }
+}
+
+/// What apt's messages say of a file that could not be had.
+fn reason(said: &str) -> String {
+    let line = said.lines().find_map(|line| line.strip_prefix("E: ")).unwrap_or("apt does not say why").trim();
+    if [" 404 ", " 410 ", " File not found "].iter().any(|sign| line.contains(sign)) {
+        "is gone from the pool of this machine's Debian mirror".to_owned()
+    } else if line.contains("Hash Sum mismatch") {
+        "is refused, its SHA256 is not the one it should have".to_owned()
+    } else {
+        format!("could not be downloaded ({line})")
+    }
+}
+
+/// Whether the suite is one of Debian's own. Others who have packages for Debian call theirs the like of "bookworm-pgdg".
+fn is_debian(suite: &str) -> bool {
+    let (release, part) = suite.find(['-', '/']).map_or((suite, ""), |at| suite.split_at(at));
+    let releases = "bullseye bookworm trixie forky duke oldoldstable oldstable stable testing unstable sid";
+    releases.split(' ').any(|name| name == release)
+        && matches!(part, "" | "-updates" | "-proposed-updates" | "-backports" | "-security" | "/updates")
 }
 
 /// Security updates have mirrors of their own.
@@ -61,74 +97,30 @@ fn is_security(suite: &str) -> bool {
     suite.ends_with("-security") || suite.ends_with("/updates")
 }
 
-/// The source's options about trust. Where they name files with keys, Debian's keys of all releases are added.
-fn trust(source: &Source, keyring: Option<&str>) -> Vec<(String, String)> {
-    let mut trust = source.trust.clone();
-    for (name, value) in &mut trust {
-        if let Some(keyring) = keyring.filter(|_| name == "signed-by" && value.starts_with('/'))
-            && !value.split([',', ' ']).any(|file| file == keyring)
-        {
-            *value = format!("{value},{keyring}");
-        }
-    }
-    trust
-}
-
-/// Whether apt's complaint is about this suite.
-pub(super) fn is_about(complaint: &str, suite: &str) -> bool {
-    [format!("/dists/{suite}/"), format!(" {suite} ")].iter().any(|sign| complaint.contains(sign))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn source(line: &str) -> Source {
-        Source::from_lines(line).remove(0)
+    #[test]
+    fn debians_mirrors_are_told_from_others_and_named_once() {
+        let lines = "'http://a/debian/dists/bookworm/InRelease' a 0 \n\
+                     'http://a/debian/dists/bookworm/main/binary-amd64/Packages.xz' a 0 \n\
+                     'http://a/debian/dists/bookworm-updates/main/binary-all/Packages.xz' a 0 \n\
+                     'http://a/security/dists/bookworm-security/main/binary-amd64/Packages.xz' a 0 \n\
+                     'http://c/docker/dists/bookworm/stable/binary-amd64/Packages.bz2' a 0 \n\
+                     'http://d/apt/dists/bookworm-pgdg/main/binary-amd64/Packages.xz' a 0 \n\
+                     'http://e/ubuntu/dists/noble/main/binary-amd64/Packages.xz' a 0 \n\
+                     'cdrom:[Debian]/dists/bookworm/main/binary-amd64/Packages.xz' a 0 \n";
+        let [archive, security] = ["http://a/debian", "http://a/security"].map(|mirror| vec![mirror.to_owned()]);
+        assert_eq!(Mirrors::parse(lines), Mirrors { archive, security });
     }
 
     #[test]
-    fn a_mirror_is_asked_for_its_own_suites_and_the_others_of_its_kind() {
-        let sources = [
-            source("deb http://a/debian bookworm main contrib"),
-            source("deb http://a/debian bookworm-updates main"),
-            source("deb http://a/security bookworm-security main"),
-        ];
-        let mirrors = with_all_suites(&sources, None, None);
-        assert_eq!(mirrors.len(), 2);
-        assert_eq!(mirrors[0].suites, ["bookworm", "bullseye", "trixie-backports", "bookworm-updates"]);
-        assert_eq!(mirrors[0].components, ["main"]);
-        assert_eq!(mirrors[1].suites, ["bookworm-security", "bullseye-security", "trixie-security"]);
-    }
-
-    #[test]
-    fn what_is_not_debian_is_no_mirror() {
-        let sources = [
-            source("deb http://a/ubuntu noble main"),
-            source("deb http://a/docker bookworm stable"),
-            source("deb http://a/node nodistro main"),
-            source("deb cdrom:[Debian]/ bookworm main"),
-        ];
-        assert!(with_all_suites(&sources, None, None).is_empty());
-        assert_eq!(with_all_suites(&[source("deb http://a/debian duke main")], Some("duke"), None).len(), 1);
-        assert_eq!(with_all_suites(&[source("deb http://a/debian testing main")], None, None).len(), 1);
-    }
-
-    #[test]
-    fn a_mirror_tied_to_the_keys_of_its_release_gets_those_of_all() {
-        let signed = |line: &str, keyring| with_all_suites(&[source(line)], None, keyring)[0].trust.clone();
-        let pair = |value: &str| vec![("signed-by".to_owned(), value.to_owned())];
-        let line = "deb [signed-by=/one.gpg] http://a bookworm main";
-        assert_eq!(signed(line, Some("/all.gpg")), pair("/one.gpg,/all.gpg"));
-        assert_eq!(signed(line, Some("/one.gpg")), pair("/one.gpg"));
-        assert_eq!(signed(line, None), pair("/one.gpg"));
-        assert!(signed("deb http://a bookworm main", Some("/all.gpg")).is_empty());
-    }
-
-    #[test]
-    fn a_complaint_is_told_by_the_suite_it_names() {
-        let complaint = "E: The repository 'http://a/debian bullseye Release' does not have a Release file.";
-        assert!(is_about(complaint, "bullseye") && !is_about(complaint, "bullseye-security"));
-        assert!(is_about("W: Failed to fetch http://a/dists/sid/InRelease  Could not resolve 'a'", "sid"));
+    fn what_is_gone_is_told_from_what_is_another_file_and_from_all_else() {
+        let gone = "E: Failed to fetch http://a/x.deb  404  Not Found [IP: 192.0.2.1 80]\nE: Download Failed\n";
+        assert!(reason(gone).starts_with("is gone"));
+        let other = "W: x\nE: Failed to fetch http://a/x.deb  Hash Sum mismatch\n   Hashes of expected file:\n";
+        assert!(reason(other).starts_with("is refused"));
+        assert_eq!(reason("E: Could not resolve 'a'\n"), "could not be downloaded (Could not resolve 'a')");
     }
 }

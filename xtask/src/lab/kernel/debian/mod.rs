@@ -1,21 +1,18 @@
-//! Stock Debian kernels: downloaded with apt, unpacked, never installed.
-//!
-//! The machine's own lists of packages ([`apt`]) are looked at first, then those of other releases in an apt root of our own
-//! ([`root`]). Of what is there ([`catalogue`]), the newest kernel of a series that can be downloaded is taken.
+//! Stock Debian kernels: the files that `xtask/kernels.lock` names ([`lock`]), downloaded from this machine's mirrors
+//! ([`mirrors`]), unpacked, never installed. `cargo xtask kernels update` renews the lock ([`update`]).
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Error, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
-mod apt;
-mod catalogue;
+mod lock;
 mod mirrors;
-mod root;
-mod sources;
+mod update;
 
-use self::{apt::Apt, root::Root};
+use self::lock::{FILE, Kernel};
+use self::mirrors::Mirrors;
 use super::modules::ModuleFolder;
 use crate::{process, scratch, workspace};
 
@@ -25,114 +22,74 @@ const MODULES: [&str; 2] = ["kvm_amd", "kvm_intel"];
 /// What always helps.
 const CURE: &str = "use --kernel with a folder that has a kernel and its KVM modules";
 
-/// The folder with the kernel of a series, downloaded the first time. It stays until it is removed by hand; then the
-/// newest kernel of the series is downloaded again.
+/// The folder with the kernel of a series, downloaded the first time. It stays until it is removed by hand.
 pub(super) fn cached(series: &str) -> Result<PathBuf> {
-    let folder = workspace::lab().join("kernels");
-    let cached = folder.join(series);
-    if cached.is_dir() {
-        return Ok(cached);
+    let kernels = lock::read()?;
+    let Some(kernel) = kernels.iter().find(|kernel| kernel.series == series) else { bail!(not_locked(series, &kernels)) };
+    let place = place(kernel);
+    if place.is_dir() {
+        return Ok(place);
     }
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    // One at a time: apt gives up when another apt is at the same lists. Unlocked when the file is closed.
-    let lock = File::create(folder.join("lock")).context("cannot create the lock of the kernels")?;
-    lock.lock().context("cannot lock the kernels")?;
-    if cached.is_dir() {
-        return Ok(cached);
+    let _alone = alone()?;
+    if !place.is_dir() {
+        eprintln!("xtask: downloading Linux {}, once", kernel.version);
+        if let Err(error) = Mirrors::of_this_machine().and_then(|mirrors| fetch(kernel, &mirrors)) {
+            bail!("{error:#}: `cargo xtask kernels update` puts the newest kernels there are into {FILE}; or {CURE}");
+        }
     }
-    let scratch = scratch::folder(&folder)?;
-    let kernel = download(series, scratch.path())?;
-    let ready = scratch.path().join("ready");
-    unpack(&kernel, scratch.path(), &ready).with_context(|| format!("cannot unpack the packages of Linux {}", kernel.name))?;
-    // In one step, so that what is in the cache is complete.
-    fs::rename(&ready, &cached).context("cannot keep the kernel for later runs")?;
-    Ok(cached)
+    Ok(place)
 }
 
-/// A kernel's packages.
-#[derive(Debug)]
-struct Downloaded {
-    /// The kernel's own name of itself.
-    name: String,
-    /// The folder with the packages.
-    folder: PathBuf,
+/// Renews these series of the lock, or all.
+pub(crate) fn update(series: &[String]) -> Result<()> {
+    let _alone = alone()?;
+    update::run(series)
 }
 
-/// Downloads the newest kernel of the series that can be had.
-fn download(series: &str, to: &Path) -> Result<Downloaded> {
+/// Where a kernel is kept. One of another version than the lock's is in another folder, so it is not taken for the lock's.
+fn place(kernel: &Kernel) -> PathBuf {
+    workspace::lab().join("kernels").join(&kernel.version)
+}
+
+/// One at a time: apt gives up when another apt is at the same lists. Unlocked when the file is closed.
+fn alone() -> Result<File> {
     if !process::on_path("apt-get") {
         bail!("Debian's kernels are fetched with apt, which is not here; {CURE}");
     }
-    eprintln!("xtask: downloading the newest {series} kernel, once");
-    let own = match newest(&Apt::with(Vec::new()), series, to) {
-        Ok(kernel) => return Ok(kernel),
-        Err(error) => in_one_line(&error),
-    };
-    let root = Root::open().map_err(|error| anyhow!("no Debian kernel {series} to be had ({own}; {error:#}): {CURE}"))?;
-    if let Ok(kernel) = newest(&root.apt, series, to) {
-        return Ok(kernel);
-    }
-    eprintln!("xtask: asking this machine's Debian mirrors what kernels they have");
-    let missing = root.update()?;
-    newest(&root.apt, series, to).or_else(|error| {
-        let mut releases = root.apt.kernels()?;
-        releases.retain(|release| !release.is_of(series));
-        let there = catalogue::series_there(&releases);
-        bail!(nothing_found(series, &in_one_line(&error), &root.suites()?, &missing, &there))
-    })
+    let folder = workspace::lab().join("kernels");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let lock = File::create(folder.join("lock")).context("cannot create the lock of the kernels")?;
+    lock.lock().context("cannot lock the kernels")?;
+    Ok(lock)
 }
 
-/// An error within a sentence; apt likes to use several lines.
-fn in_one_line(error: &Error) -> String {
-    format!("{error:#}").replace('\n', " ")
+/// What to say when the lock has no kernel of the series.
+fn not_locked(series: &str, kernels: &[Kernel]) -> String {
+    let there: Vec<&str> = kernels.iter().map(|kernel| &kernel.series[..]).collect();
+    format!("{FILE} has no kernel {series}: choose one of {}, or {CURE}", there.join(", "))
 }
 
-/// What to say when no suite has a kernel of the series.
-fn nothing_found(series: &str, reason: &str, suites: &[String], missing: &[String], there: &[&str]) -> String {
-    let mut text = format!("no Debian kernel {series} to be had ({reason}");
-    if !suites.is_empty() {
-        text += &format!("; looked for in {}", suites.join(", "));
+/// Downloads a kernel's packages into its place, unless it is there: then they are only tried.
+fn fetch(kernel: &Kernel, mirrors: &Mirrors) -> Result<()> {
+    let scratch = scratch::folder(&workspace::lab().join("kernels"))?;
+    let (all, ready) = (scratch.path().join("all"), scratch.path().join("ready"));
+    for package in &kernel.packages {
+        let file = scratch.path().join("package.deb");
+        mirrors.download(kernel, package, &file)?;
+        process::stdout(Command::new("dpkg-deb").arg("-x").args([&file, &all]))?;
+        fs::remove_file(file)?;
     }
-    if !missing.is_empty() {
-        text += &format!("; not to be had: {}", missing.join(", "));
-    }
-    text += "): ";
-    if !there.is_empty() {
-        text += &format!("choose one of {}, or ", there.join(", "));
-    }
-    text + CURE
+    keep(&all, &ready).with_context(|| format!("the packages of Linux {} are of no use", kernel.version))?;
+    // In one step, so that what is in the cache is complete.
+    let place = place(kernel);
+    if place.is_dir() { Ok(()) } else { fs::rename(&ready, place).context("cannot put the kernel into its place") }
 }
 
-/// Downloads the newest kernel that apt knows and can get: a package may be gone while the list still has it. The error
-/// is about the newest.
-fn newest(apt: &Apt, series: &str, to: &Path) -> Result<Downloaded> {
-    let mut why = None;
-    for release in apt.kernels()?.into_iter().filter(|release| release.is_of(series)) {
-        let failure = match release.missing {
-            Some(missing) => anyhow!("Linux {} needs the package {missing}, which is not there", release.name),
-            None => {
-                let folder = to.join("packages");
-                match apt.download(&release.packages, &folder) {
-                    Ok(()) => return Ok(Downloaded { name: release.name, folder }),
-                    Err(error) => error,
-                }
-            }
-        };
-        why.get_or_insert(failure);
-    }
-    Err(why.unwrap_or_else(|| anyhow!("apt knows no such package")))
-}
-
-/// Unpacks a kernel's packages and keeps its image and KVM's modules, which are decompressed now so that no run has to.
-fn unpack(kernel: &Downloaded, scratch: &Path, ready: &Path) -> Result<()> {
-    let all = scratch.join("all");
-    for package in fs::read_dir(&kernel.folder)? {
-        process::stdout(Command::new("dpkg-deb").arg("-x").args([&package?.path(), &all]))?;
-    }
+/// Keeps the image and KVM's modules of unpacked packages. The modules are decompressed now so that no run has to.
+fn keep(all: &Path, ready: &Path) -> Result<()> {
     fs::create_dir(ready)?;
-    let image = super::image_below(&all)?.context("they hold no kernel image")?;
-    fs::rename(image, ready.join(format!("vmlinuz-{}", kernel.name)))?;
-    let modules = ModuleFolder::below(&all)?.closure(&MODULES)?;
+    fs::rename(super::image_below(all)?.context("they hold no kernel image")?, ready.join("vmlinuz"))?;
+    let modules = ModuleFolder::below(all)?.closure(&MODULES)?;
     if modules.is_empty() {
         bail!("they hold no KVM modules");
     }
@@ -147,13 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_for_a_series_that_nobody_has_is_told_which_there_are() {
-        let (suites, missing) = (["bookworm".to_owned()], ["sid (404 Not Found)".to_owned()]);
+    fn who_asks_for_a_series_that_is_not_pinned_is_told_which_there_are() {
+        let kernels = ["6.1", "6.12"].map(|series| lock::tests::kernel(series, "1", &[]));
         assert_eq!(
-            nothing_found("4.19", "apt knows no such package", &suites, &missing, &["6.1", "6.12"]),
-            "no Debian kernel 4.19 to be had (apt knows no such package; looked for in bookworm; not to be had: sid (404 Not \
-             Found)): choose one of 6.1, 6.12, or use --kernel with a folder that has a kernel and its KVM modules"
+            not_locked("4.19", &kernels),
+            "xtask/kernels.lock has no kernel 4.19: choose one of 6.1, 6.12, or use --kernel with a folder that has a kernel \
+             and its KVM modules"
         );
-        assert!(nothing_found("4.19", "it is gone", &[], &[], &[]).contains("(it is gone): use --kernel"));
     }
 }
