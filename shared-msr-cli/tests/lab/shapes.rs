@@ -51,7 +51,7 @@ mod further {
         four_threads_on_any_cpu_drive_eight_vcpus: "pool 2",
         a_thread_that_ran_a_vcpu_executes_another_program: "--cpu 0 execve thread",
         a_first_thread_that_ran_a_vcpu_executes_another_program: "--cpu 0 execve leader",
-        a_process_makes_vms_one_after_the_other: "--cpu 0 remake 200",
+        a_process_makes_vms_one_after_the_other: "--cpu 0 remake 40",
         one_thread_sets_msrs_and_another_one_runs_the_vcpu: "--cpu 0 setter 50",
     }
 }
@@ -92,7 +92,7 @@ struct Counted {
 /// Runs a shape under a step of the ladder.
 fn hold(step: &str, shape: &str) {
     let kernel = Kernel::count();
-    let _reused = shape.contains("remake").then(ReusedAddresses::start);
+    let reused = shape.contains("remake").then(ReusedAddresses::start);
     let words: Vec<&str> = std::iter::once("shapes").chain(shape.split(' ')).collect();
     let (ended, report) = report_on(&format!("--probe {step}"), &words);
     let told: Vec<Told> = ended.stdout.lines().map(|line| json(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
@@ -100,6 +100,9 @@ fn hold(step: &str, shape: &str) {
     let counted = kernel.counted();
     assert_eq!(ended.status, 0, "{ended:?}");
     assert!(!told.is_empty(), "{ended:?}");
+    if let Some(reused) = reused {
+        assert!(reused.vms() > 0, "no VM was where another one had been");
+    }
     assert_verified(&report);
     assert_all_attributed(&report);
     assert_hooks(&report, step);
