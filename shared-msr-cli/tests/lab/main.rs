@@ -4,6 +4,8 @@
 //! same, and runs it there. A scenario is a file of its own, in which what is done and what must come of it stand together.
 
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod inside;

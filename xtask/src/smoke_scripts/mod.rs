@@ -6,7 +6,6 @@ mod checks;
 mod churn;
 mod contention;
 mod crowd;
-mod errors;
 mod formats;
 mod killed;
 mod kvm_exits;
@@ -67,7 +66,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         3,
         &["yes", "0xa01", "0xa02", "0xa03", "host"],
     );
-    scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
     // 6.1 is like 6.12 in what the next two are about.
     let different = if all { &AMD[..] } else { &[USUAL] };
     for kernel in [UNUSED].iter().chain(different).copied() {
