@@ -10,4 +10,6 @@ mod exact;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod killed;
+#[cfg(test)]
 mod support;

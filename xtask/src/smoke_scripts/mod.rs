@@ -7,7 +7,6 @@ mod churn;
 mod contention;
 mod crowd;
 mod formats;
-mod killed;
 mod kvm_exits;
 mod lab_itself;
 mod matrix;
@@ -72,7 +71,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         let of = Scenario::new("unreadable", kernel);
         scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
     }
-    scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
