@@ -10,11 +10,15 @@ mod churn;
 #[cfg(test)]
 mod contention;
 #[cfg(test)]
+mod errors;
+#[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
 mod inside;
+#[cfg(test)]
+mod killed;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]

@@ -54,9 +54,6 @@ mod further {
 /// Runs a shape under a step of the ladder.
 pub(crate) fn hold(step: &str, shape: &str) {
     let kernel = KernelThreads::start();
-    let _reused = shape.contains("remake").then(ReusedAddresses::start);
-fn hold(step: &str, shape: &str) {
-    let kernel = Kernel::count();
     let reused = shape.contains("remake").then(ReusedAddresses::start);
     let words: Vec<&str> = std::iter::once("shapes").chain(shape.split(' ')).collect();
     let (ended, report) = report_on(&format!("--probe {step}"), &words);

@@ -91,6 +91,8 @@ pub(super) fn boots() -> Vec<Boot> {
         ),
         Boot::amd("6.1", 1, &["exact", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"]),
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
+        Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed"]),
+        Boot::amd("6.12", 1, &["errors::switches"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),

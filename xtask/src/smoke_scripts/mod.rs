@@ -4,9 +4,7 @@
 
 mod checks;
 mod crowd;
-mod errors;
 mod formats;
-mod killed;
 mod kvm_exits;
 mod matrix;
 mod names;
@@ -62,14 +60,12 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         3,
         &["yes", "0xa01", "0xa02", "0xa03", "host"],
     );
-    scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
     // 6.1 is like 6.12 in what the next two are about.
     let different = if all { &AMD[..] } else { &[USUAL] };
     for kernel in [UNUSED].iter().chain(different).copied() {
         let of = Scenario::new("unreadable", kernel);
         scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
     }
-    scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
