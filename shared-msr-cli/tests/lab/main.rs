@@ -12,6 +12,8 @@ mod filters;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod support;

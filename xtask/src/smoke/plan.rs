@@ -52,6 +52,9 @@ pub(super) fn leads_to(path: &str, test: &str) -> bool {
     test.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
+/// A CPU of Bochs whose VMCS cannot switch EFER, so that KVM's list is what switches it.
+const WITHOUT_EFER_CONTROL: &str = "core2_penryn_t9600";
+
 /// What is tried of the shapes of VMMs where one takes minutes.
 const TWO_SHAPES: [&str; 2] =
     ["shapes::basic::fentry::two_threads_run_a_vcpu_in_turn", "shapes::basic::fentry::one_thread_runs_three_vcpus_in_turn"];
@@ -60,18 +63,24 @@ const TWO_SHAPES: [&str; 2] =
 pub(super) fn boots() -> Vec<Boot> {
     vec![
         Boot::intel("6.1", &TWO_SHAPES).not_usual(),
+        Boot::intel("6.1", &["matrix::used", "matrix::module_btf"]),
+        Boot::intel("5.10", &["matrix::used", "matrix::no_module_btf"]).not_usual(),
+        Boot::intel("6.12", &["matrix::used", "matrix::module_btf"]).not_usual(),
+        Boot::intel("7.2", &["matrix::used", "matrix::module_btf"]).not_usual(),
+        Boot { cpu_model: Some(WITHOUT_EFER_CONTROL), ..Boot::intel("6.1", &["matrix::used", "matrix::module_btf"]) }.not_usual(),
         Boot::amd("6.12", 2, &["shapes::basic", "shapes::further::fentry"]),
         Boot::amd("6.1", 2, &["shapes::basic"]),
         Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
         Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["filters", "inside"]),
-        Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
-        Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
-        Boot::amd("6.16", 1, &["exact"]).not_usual(),
-        Boot::amd("6.18", 1, &["exact"]).not_usual(),
-        Boot::amd("7.2", 1, &["exact"]).not_usual(),
-        Boot::amd("7.3", 1, &["exact"]).not_usual(),
+        Boot::amd("6.12", 1, &["exact", "capabilities", "matrix::used", "matrix::module_btf", "timing", "trace"]),
+        Boot::amd("6.1", 1, &["exact", "matrix::used", "matrix::module_btf", "timing", "trace"]),
+        Boot::amd("5.10", 1, &["matrix::unused", "matrix::no_module_btf"]).not_usual(),
+        Boot::amd("6.16", 1, &["exact", "matrix::used", "matrix::module_btf"]).not_usual(),
+        Boot::amd("6.18", 1, &["exact", "matrix::used", "matrix::module_btf"]).not_usual(),
+        Boot::amd("7.2", 1, &["exact", "matrix::used", "matrix::module_btf"]).not_usual(),
+        Boot::amd("7.3", 1, &["exact", "matrix::used", "matrix::module_btf"]).not_usual(),
     ]
 }
 

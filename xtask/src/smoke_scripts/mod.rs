@@ -5,12 +5,8 @@
 mod checks;
 mod churn;
 mod contention;
-mod crowd;
 mod errors;
-mod formats;
 mod killed;
-mod kvm_exits;
-mod matrix;
 mod migrate;
 mod names;
 mod reloaded;
@@ -18,17 +14,14 @@ mod sections;
 mod sound;
 mod stalled;
 mod summary;
-mod switched_off;
 mod two_guests;
 mod unplug;
-mod unreadable;
 
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use checks::Checks;
-use matrix::Expected;
 use sections::Sections;
 use summary::{Line, Summary};
 
@@ -57,20 +50,9 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     let mut lines = Lines { selection: selection.clone(), lines: Vec::new() };
     let all = selection.all;
     let (amd, intel) = if all { (&ALL_AMD[..], &ALL_INTEL[..]) } else { (&AMD[..], &INTEL[..]) };
-    crowd(
-        checks,
-        &mut lines,
-        Scenario { smp: 2, ..Scenario::new("crowd", USUAL) },
-        3,
-        &["yes", "0xa01", "0xa02", "0xa03", "host"],
-    );
     scenario(checks, &mut lines, &Scenario { load_modules: false, ..Scenario::new("errors", USUAL) }, errors::check);
-    // 6.1 is like 6.12 in what the next two are about.
+    // 6.1 is like 6.12 in what `reloaded` is about.
     let different = if all { &AMD[..] } else { &[USUAL] };
-    for kernel in [UNUSED].iter().chain(different).copied() {
-        let of = Scenario::new("unreadable", kernel);
-        scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
-    }
     scenario(checks, &mut lines, &Scenario::new("killed", USUAL), killed::check);
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
@@ -79,66 +61,12 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
-    scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
     for kernel in different.iter().copied() {
         let of = Scenario { arguments: vec!["kvm_amd".to_owned()], ..Scenario::new("reloaded", kernel) };
         scenario(checks, &mut lines, &of, reloaded::check);
     }
-    scenario(checks, &mut lines, &Scenario::new("switched_off", USUAL), switched_off::check);
-    let exits = Scenario { arguments: kvm_exits::guest(), ..Scenario::new("kvm_exits", USUAL) };
-    scenario(checks, &mut lines, &exits, kvm_exits::check);
-    for kernel in amd {
-        ladder(checks, &mut lines, Scenario::new("matrix", kernel), AMD_HOST);
-    }
-    for kernel in intel {
-        let expected = Expected { module_btf: *kernel != WITHOUT_MODULE_BTF, ..INTEL_HOST };
-        ladder(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("matrix", kernel) }, expected);
-    }
-    let exits = Scenario { host: Host::Intel, kernel: INTEL[0], ..exits };
-    scenario(checks, &mut lines, &exits, kvm_exits::check);
-    if all {
-        // One guest, one report each: Bochs is slow, and busy guests make it slower.
-        crowd(checks, &mut lines, Scenario { host: Host::Intel, ..Scenario::new("crowd", "6.1") }, 1, &["no", "0xa01"]);
-        let scenario_of_old = Scenario { arguments: AMD_HOST.guest(), ..Scenario::new("matrix", UNUSED) };
-        scenario(checks, &mut lines, &scenario_of_old, |checks, sections| matrix::check_unused(checks, sections, UNUSED));
-        let penryn = Scenario { host: Host::Intel, cpu_model: Some(WITHOUT_EFER_CONTROL), ..Scenario::new("matrix", "6.1") };
-        ladder(checks, &mut lines, penryn, PENRYN_HOST);
-    }
     summary::print(&lines.lines);
 }
-
-/// QEMU's AMD CPU: the mechanism has one MSR.
-const AMD_HOST: Expected = Expected {
-    outs: 200,
-    cpuids: 10,
-    hlts: 50,
-    tsc_aux: true,
-    loaded: &["TSC_AUX"],
-    skipped: &[],
-    never_loaded: &[],
-    module_btf: true,
-};
-/// Bochs' Haswell: four of six are loaded for a 64-bit guest.
-const INTEL_HOST: Expected = Expected {
-    outs: 100,
-    cpuids: 10,
-    hlts: 1,
-    tsc_aux: true,
-    skipped: &[],
-    loaded: &["STAR", "LSTAR", "SYSCALL_MASK", "TSC_AUX"],
-    never_loaded: &["CSTAR", "EFER"],
-    module_btf: true,
-};
-/// A CPU whose VMCS cannot switch EFER, so that KVM's list is what switches it: our guest's is the host's but for bits that KVM
-/// ignores, so it is skipped. It has no RDTSCP.
-const WITHOUT_EFER_CONTROL: &str = "core2_penryn_t9600";
-const PENRYN_HOST: Expected = Expected {
-    tsc_aux: false,
-    loaded: &["STAR", "LSTAR", "SYSCALL_MASK"],
-    skipped: &["EFER"],
-    never_loaded: &["CSTAR"],
-    ..INTEL_HOST
-};
 
 #[derive(Clone, Debug)]
 struct Scenario {
@@ -165,17 +93,6 @@ impl Scenario {
         let host = format!("{:?}", self.host).to_lowercase();
         self.cpu_model.map_or_else(|| host.clone(), |model| format!("{host} {model}"))
     }
-}
-
-fn ladder(checks: &mut Checks, lines: &mut Lines, of: Scenario, expected: Expected) {
-    let of = Scenario { arguments: expected.guest(), ..of };
-    scenario(checks, lines, &of, |checks, sections| matrix::check(checks, sections, &expected, of.kernel));
-}
-
-fn crowd(checks: &mut Checks, lines: &mut Lines, of: Scenario, reports: u32, guests: &[&str]) {
-    let guests = guests.iter().map(|argument| (*argument).to_owned());
-    let of = Scenario { arguments: std::iter::once(reports.to_string()).chain(guests).collect(), ..of };
-    scenario(checks, lines, &of, |checks, sections| crowd::check(checks, sections, reports));
 }
 
 fn scenario<R: Into<Summaries>>(
