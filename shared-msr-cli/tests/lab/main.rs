@@ -12,6 +12,8 @@ mod filters;
 #[cfg(test)]
 mod inside;
 #[cfg(test)]
+mod kvm_exits;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod shapes;
