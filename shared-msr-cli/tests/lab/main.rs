@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod capabilities;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod filters;

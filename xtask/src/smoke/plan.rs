@@ -63,6 +63,8 @@ const TWO_SHAPES: [&str; 2] =
 pub(super) fn boots() -> Vec<Boot> {
     vec![
         Boot::intel("6.1", &TWO_SHAPES).not_usual(),
+        // Bochs is slow, and busy guests make it slower.
+        Boot::intel("6.1", &["crowd::stay"]).not_usual(),
         Boot::intel("6.1", &["kvm_exits", "matrix::used", "matrix::module_btf"]),
         Boot::intel("5.10", &["matrix::used", "matrix::no_module_btf"]).not_usual(),
         Boot::intel("6.12", &["matrix::used", "matrix::module_btf"]).not_usual(),
@@ -73,7 +75,7 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
         Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
-        Boot::amd("6.12", 2, &["filters", "inside"]),
+        Boot::amd("6.12", 2, &["crowd::come_and_go", "filters", "inside"]),
         Boot::amd("6.12", 1, &["exact", "capabilities", "kvm_exits", "matrix::used", "matrix::module_btf", "timing", "trace"]),
         Boot::amd("6.1", 1, &["exact", "matrix::used", "matrix::module_btf", "timing", "trace"]),
         Boot::amd("5.10", 1, &["matrix::unused", "matrix::no_module_btf"]).not_usual(),
