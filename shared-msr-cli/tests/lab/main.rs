@@ -27,3 +27,5 @@ mod timing;
 mod top;
 #[cfg(test)]
 mod trace;
+#[cfg(test)]
+mod unreadable;

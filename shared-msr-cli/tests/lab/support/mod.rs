@@ -2,10 +2,12 @@
 
 mod by_thread;
 mod capabilities;
+mod covered;
 mod guest;
 mod histogram;
 mod host;
 mod kernel_counter;
+mod kvm_modules;
 mod measured;
 mod program;
 mod reused_addresses;
@@ -17,10 +19,12 @@ mod writes;
 
 pub(crate) use by_thread::{Counted, KernelThreads, Told, assert_each_row, assert_threads, assert_vms};
 pub(crate) use capabilities::{Capability, as_nobody_with};
+pub(crate) use covered::Covered;
 pub(crate) use guest::Guest;
 pub(crate) use histogram::Histogram;
 pub(crate) use host::{Host, close_windows, on_cpu, wait_until};
 pub(crate) use kernel_counter::KernelCounter;
+pub(crate) use kvm_modules::WithoutKvm;
 pub(crate) use measured::{Measured, Measuring, measure, report_on};
 pub(crate) use program::{Ended, Foreign, Running, arguments, command, is_attached, json, process_named, shared_msr};
 pub(crate) use reused_addresses::ReusedAddresses;
