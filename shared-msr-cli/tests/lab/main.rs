@@ -22,6 +22,8 @@ mod shapes;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod switched_off;
+#[cfg(test)]
 mod timing;
 #[cfg(test)]
 mod top;
