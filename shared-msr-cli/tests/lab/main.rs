@@ -12,6 +12,8 @@ mod exact;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod inside;
 #[cfg(test)]
 mod kvm_exits;

@@ -78,7 +78,7 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot::amd("6.12", 2, &["crowd::come_and_go", "filters", "inside"]),
         Boot::amd("6.12", 1, &["exact", "capabilities", "kvm_exits", "matrix::used", "matrix::module_btf", "timing", "trace"]),
         Boot::amd("6.1", 1, &["exact", "matrix::used", "matrix::module_btf", "timing", "trace"]),
-        Boot::amd("6.12", 1, &["switched_off"]),
+        Boot::amd("6.12", 1, &["formats", "switched_off"]),
         Boot::amd("6.12", 1, &["unreadable::wrong_address", "unreadable::used"]),
         Boot::amd("5.10", 1, &["unreadable::wrong_address", "unreadable::unused"]),
         Boot::amd("6.1", 1, &["unreadable::wrong_address", "unreadable::used"]).not_usual(),
