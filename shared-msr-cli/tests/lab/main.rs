@@ -10,15 +10,23 @@ mod churn;
 #[cfg(test)]
 mod contention;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod errors;
 #[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod inside;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod kvm_exits;
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
@@ -30,6 +38,8 @@ mod shapes;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod switched_off;
+#[cfg(test)]
 mod timing;
 #[cfg(test)]
 mod top;
@@ -39,3 +49,5 @@ mod trace;
 mod two_guests;
 #[cfg(test)]
 mod unplug;
+#[cfg(test)]
+mod unreadable;

@@ -69,34 +69,71 @@ pub(super) fn leads_to(path: &str, test: &str) -> bool {
     test.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
+/// A CPU of Bochs whose VMCS cannot switch EFER, so that KVM's list is what switches it.
+const WITHOUT_EFER_CONTROL: &str = "core2_penryn_t9600";
+
 /// What is tried of the shapes of VMMs where one takes minutes.
 const TWO_SHAPES: [&str; 2] =
     ["shapes::basic::fentry::two_threads_run_a_vcpu_in_turn", "shapes::basic::fentry::one_thread_runs_three_vcpus_in_turn"];
 
+/// What every kernel has to show.
+const EACH_KERNEL: &[&str] =
+    &["exact", "matrix::used", "matrix::module_btf", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"];
+/// The same on Intel, where programs take longer; `exact` is about AMD's one MSR.
+const EACH_INTEL: &[&str] =
+    &["matrix::used", "matrix::module_btf", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"];
+/// The same without BTF of modules.
+const EACH_OLD_INTEL: &[&str] = &["matrix::used", "matrix::no_module_btf", "timing::used", "trace::used"];
+
 /// All of them; those that take longest first, so that none of these is left alone at the end.
 pub(super) fn boots() -> Vec<Boot> {
+    let mut boots = usual();
+    boots.extend(further().into_iter().map(Boot::not_usual));
+    boots
+}
+
+/// Those of `cargo xtask test`.
+fn usual() -> Vec<Boot> {
     vec![
-        Boot::intel("6.1", &TWO_SHAPES).not_usual(),
+        Boot::intel("6.1", &["kvm_exits"]),
+        Boot::intel("6.1", EACH_INTEL),
         Boot::amd("6.12", 2, &["shapes::basic", "shapes::further::fentry"]),
         Boot::amd("6.1", 2, &["shapes::basic"]),
-        Boot::amd("6.1", 2, &["shapes::further"]).not_usual(),
-        Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]).not_usual(),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
-        Boot::amd("6.12", 2, &["filters", "inside", "real_hosts"]),
-        Boot { kernel_arguments: "preempt=full", ..Boot::amd("6.12", 2, &["preempted"]) },
-        Boot::amd(
-            "6.12",
-            1,
-            &["exact", "capabilities", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"],
-        ),
-        Boot::amd("6.1", 1, &["exact", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"]),
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
+        Boot::amd("6.12", 2, &["crowd::come_and_go", "filters", "inside", "real_hosts"]),
+        Boot::amd("6.12", 1, EACH_KERNEL),
+        Boot::amd("6.1", 1, EACH_KERNEL),
+        Boot::amd("6.12", 1, &["capabilities", "formats", "kvm_exits", "switched_off"]),
         Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed"]),
         Boot::amd("6.12", 1, &["errors::switches"]),
-        Boot::amd("6.16", 1, &["exact"]).not_usual(),
-        Boot::amd("6.18", 1, &["exact"]).not_usual(),
-        Boot::amd("7.2", 1, &["exact"]).not_usual(),
-        Boot::amd("7.3", 1, &["exact"]).not_usual(),
+        Boot::amd("6.12", 1, &["unreadable::wrong_address", "unreadable::used"]),
+        Boot::amd("5.10", 1, &["unreadable::wrong_address", "unreadable::unused"]),
+        Boot::amd("6.12", 1, &["unreadable::locked_down"]),
+        Boot::amd("5.10", 1, &["unreadable::locked_down"]),
+        Boot { kernel_arguments: "preempt=full", ..Boot::amd("6.12", 2, &["preempted"]) },
+    ]
+}
+
+/// What `smoke --all` starts besides.
+fn further() -> Vec<Boot> {
+    vec![
+        // Bochs is slow, and busy guests make it slower.
+        Boot::intel("6.1", &["crowd::stay"]),
+        Boot::intel("6.1", &TWO_SHAPES),
+        Boot::intel("5.10", EACH_OLD_INTEL),
+        Boot::intel("6.12", EACH_INTEL),
+        Boot::intel("7.2", EACH_INTEL),
+        Boot { cpu_model: Some(WITHOUT_EFER_CONTROL), ..Boot::intel("6.1", &["matrix::used", "matrix::module_btf"]) },
+        Boot::amd("6.1", 2, &["shapes::further"]),
+        Boot::amd("6.12", 2, &["shapes::further::kprobe", "shapes::further::tracepoint"]),
+        Boot::amd("6.1", 1, &["unreadable::wrong_address", "unreadable::used"]),
+        Boot::amd("6.1", 1, &["unreadable::locked_down"]),
+        Boot::amd("5.10", 1, &["matrix::unused", "matrix::no_module_btf"]),
+        Boot::amd("6.16", 1, EACH_KERNEL),
+        Boot::amd("6.18", 1, EACH_KERNEL),
+        Boot::amd("7.2", 1, EACH_KERNEL),
+        Boot::amd("7.3", 1, EACH_KERNEL),
     ]
 }
 

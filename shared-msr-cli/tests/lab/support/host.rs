@@ -34,11 +34,6 @@ impl Host {
     pub(crate) fn has_module_btf(&self) -> bool {
         self.kernel != "5.10"
     }
-
-    /// Whether KVM uses the mechanism: `kvm_amd` does from 5.13 on.
-    pub(crate) fn puts_restores_off(&self) -> bool {
-        self.vendor != "amd" || self.kernel != "5.10"
-    }
 }
 
 /// Ends all windows: a task returns to user mode on each CPU. Who is killed inside a window leaves it open until one does, on
