@@ -12,4 +12,6 @@ mod inside;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod support;

@@ -55,7 +55,7 @@ pub(super) fn boots() -> Vec<Boot> {
     vec![
         Boot::amd("6.12", 2, &["inside"]),
         Boot::amd("6.12", 1, &["exact"]),
-        Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed"]),
+        Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed", "names"]),
         Boot::amd("6.1", 1, &["exact"]),
         Boot::amd("6.12", 1, &["errors::switches"]),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),

@@ -11,7 +11,6 @@ mod kvm_exits;
 mod lab_itself;
 mod matrix;
 mod migrate;
-mod names;
 mod reloaded;
 mod sections;
 mod shapes;
@@ -74,7 +73,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
-    scenario(checks, &mut lines, &Scenario::new("names", USUAL), names::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("churn", USUAL) }, churn::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
