@@ -14,4 +14,6 @@ mod killed;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod reloaded;
+#[cfg(test)]
 mod support;

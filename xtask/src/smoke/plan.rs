@@ -55,9 +55,10 @@ pub(super) fn boots() -> Vec<Boot> {
     vec![
         Boot::amd("6.12", 2, &["inside"]),
         Boot::amd("6.12", 1, &["exact"]),
-        Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed", "names"]),
+        Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed", "names", "reloaded"]),
         Boot::amd("6.1", 1, &["exact"]),
         Boot::amd("6.12", 1, &["errors::switches"]),
+        Boot::amd("6.1", 1, &["reloaded"]).not_usual(),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),

@@ -11,7 +11,6 @@ mod kvm_exits;
 mod lab_itself;
 mod matrix;
 mod migrate;
-mod reloaded;
 mod sections;
 mod shapes;
 mod sound;
@@ -64,7 +63,7 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         3,
         &["yes", "0xa01", "0xa02", "0xa03", "host"],
     );
-    // 6.1 is like 6.12 in what the next two are about.
+    // 6.1 is like 6.12 in what the next one is about.
     let different = if all { &AMD[..] } else { &[USUAL] };
     for kernel in [UNUSED].iter().chain(different).copied() {
         let of = Scenario::new("unreadable", kernel);
@@ -78,10 +77,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("migrate", USUAL) }, migrate::check);
     scenario(checks, &mut lines, &Scenario { smp: 2, ..Scenario::new("unplug", USUAL) }, unplug::check);
     scenario(checks, &mut lines, &Scenario::new("formats", USUAL), formats::check);
-    for kernel in different.iter().copied() {
-        let of = Scenario { arguments: vec!["kvm_amd".to_owned()], ..Scenario::new("reloaded", kernel) };
-        scenario(checks, &mut lines, &of, reloaded::check);
-    }
     scenario(checks, &mut lines, &Scenario::new("switched_off", USUAL), switched_off::check);
     for kernel in AMD {
         let of = Scenario { smp: 2, ..Scenario::new("shapes", kernel) };
