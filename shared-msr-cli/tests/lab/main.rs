@@ -16,4 +16,6 @@ mod names;
 #[cfg(test)]
 mod reloaded;
 #[cfg(test)]
+mod stalled;
+#[cfg(test)]
 mod support;

@@ -55,7 +55,11 @@ pub(super) fn boots() -> Vec<Boot> {
     vec![
         Boot::amd("6.12", 2, &["inside"]),
         Boot::amd("6.12", 1, &["exact"]),
-        Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed", "names", "reloaded"]),
+        Boot::amd(
+            "6.12",
+            1,
+            &["errors::obstacles", "errors::stepping_down", "errors::usage", "killed", "names", "reloaded", "stalled"],
+        ),
         Boot::amd("6.1", 1, &["exact"]),
         Boot::amd("6.12", 1, &["errors::switches"]),
         Boot::amd("6.1", 1, &["reloaded"]).not_usual(),

@@ -14,7 +14,6 @@ mod migrate;
 mod sections;
 mod shapes;
 mod sound;
-mod stalled;
 mod summary;
 mod switched_off;
 mod top;
@@ -69,7 +68,6 @@ pub(crate) fn run(checks: &mut Checks, selection: &Selection) {
         let of = Scenario::new("unreadable", kernel);
         scenario(checks, &mut lines, &of, |checks, sections| unreadable::check(checks, sections, kernel == UNUSED));
     }
-    scenario(checks, &mut lines, &Scenario::new("stalled", USUAL), stalled::check);
     scenario(checks, &mut lines, &Scenario::new("contention", USUAL), contention::check);
     scenario(checks, &mut lines, &Scenario::new("two_guests", USUAL), two_guests::check);
     scenario(checks, &mut lines, &Scenario { example: Some("drive_top"), ..Scenario::new("top", USUAL) }, top::check);
