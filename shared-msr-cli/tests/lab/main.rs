@@ -30,11 +30,17 @@ mod matrix;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod preempted;
 #[cfg(test)]
 mod real_hosts;
 #[cfg(test)]
+mod reloaded;
+#[cfg(test)]
 mod shapes;
+#[cfg(test)]
+mod stalled;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

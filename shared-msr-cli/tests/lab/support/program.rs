@@ -77,7 +77,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts a program. What it prints goes to files, so that it never waits for us.
     pub(crate) fn start(command: &mut Command) -> Self {
-        let (stdout, stderr) = (tempfile().unwrap(), tempfile().unwrap());
+        Self::start_into(command, tempfile().unwrap(), tempfile().unwrap())
+    }
+
+    /// The same with what it prints going to these files, of which a pipe can be one: who reads that is up to the test. The
+    /// command keeps such a file open as long as it is there itself.
+    pub(crate) fn start_into(command: &mut Command, stdout: fs::File, stderr: fs::File) -> Self {
         command.stdin(Stdio::null()).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         Self { child, stdout, stderr }
@@ -90,14 +95,18 @@ impl Running {
 
     /// Waits until it measures.
     pub(crate) fn wait_until_attached(&mut self) {
-        let folder = format!("/proc/{}/fdinfo", self.pid());
         wait_until("hooks are attached", || {
             assert!(self.child.try_wait().unwrap().is_none(), "it ended before it measured: {:?}", self.printed());
-            let files = fs::read_dir(&folder).into_iter().flatten().flatten();
-            files
-                .filter_map(|file| fs::read_to_string(file.path()).ok())
-                .any(|info| info.lines().any(|line| line.starts_with("tp_name:") && line.contains("kvm_exit")))
+            self.is_attached()
         });
+    }
+
+    /// Whether it holds the hook of exits.
+    pub(crate) fn is_attached(&self) -> bool {
+        let files = fs::read_dir(format!("/proc/{}/fdinfo", self.pid())).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| fs::read_to_string(file.path()).ok())
+            .any(|info| info.lines().any(|line| line.starts_with("tp_name:") && line.contains("kvm_exit")))
     }
 
     /// Whether it has ended.
