@@ -42,10 +42,10 @@ pub(crate) fn build_for_tests() -> Result<LabBuild> {
     })
 }
 
-/// The same of one example of `shared-msr-cli`.
-pub(crate) fn build_static_example(name: &str) -> Result<PathBuf> {
+/// The same, and with it one example of `shared-msr-cli`.
+pub(crate) fn build_static_and_example(name: &str) -> Result<(PathBuf, PathBuf)> {
     let built = build(&["--bin", "shared-msr", "--example", name])?;
-    one(&built, "example", name)
+    Ok((one(&built, "bin", "shared-msr")?, one(&built, "example", name)?))
 }
 
 fn build(what: &[&str]) -> Result<Vec<Artifact>> {

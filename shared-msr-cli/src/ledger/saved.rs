@@ -291,7 +291,9 @@ mod tests {
 
     #[test]
     fn a_saved_ledger_comes_back_as_it_was() {
-        for line in include_str!("../../tests/data/ledgers-amd.jsonl").lines() {
+        let (amd, intel) =
+            (include_str!("../../tests/data/ledgers-amd.jsonl"), include_str!("../../tests/data/ledgers-intel.jsonl"));
+        for line in amd.lines().chain(intel.lines()) {
             let ledger = Ledger::from(serde_json::from_str::<Saved>(line).unwrap());
             let again = serde_json::to_string(&Saved::from(&ledger)).unwrap();
             assert_eq!(Ledger::from(serde_json::from_str::<Saved>(&again).unwrap()), ledger);

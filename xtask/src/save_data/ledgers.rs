@@ -59,13 +59,15 @@ pub(super) const SAVED: [Saved; 2] = [
 pub(super) fn save(saved: &Saved) -> Result<Files> {
     let number = NUMBER.to_string();
     let arguments = ["sh", "-c", SCRIPT, "ledgers.sh", saved.period, &number];
-    let program = LabFile { source: product::build_static_example(PROGRAM)?, destination: format!("/bin/{PROGRAM}") };
+    let (shared_msr, source) = product::build_static_and_example(PROGRAM)?;
+    let program = LabFile { source, destination: format!("/bin/{PROGRAM}") };
     let options = LabOptions {
         host: saved.host,
         kernel: KernelChoice::Series(saved.kernel.to_owned()),
         smp: saved.smp,
         timeout: TIMEOUT,
         files: vec![program],
+        shared_msr: Some(shared_msr),
         ..LabOptions::new(arguments.into_iter().chain(saved.guests.iter().copied()))
     };
     let ledgers = run(&options)?;

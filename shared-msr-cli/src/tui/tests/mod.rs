@@ -31,8 +31,10 @@ use crate::{
     probe::hooks::Hooks,
 };
 
-/// Four looks, two seconds apart, at an emulated AMD host with two CPUs and three guests; see `examples/save_ledgers.rs`.
+/// Four looks, two seconds apart, at an emulated AMD host with two CPUs and three guests; see `xtask/src/save_data/ledgers.rs`.
 const AMD: &str = include_str!("../../../tests/data/ledgers-amd.jsonl");
+/// Four looks at an emulated Intel host with one CPU and two guests, each with four MSRs of its own; see the same.
+const INTEL: &str = include_str!("../../../tests/data/ledgers-intel.jsonl");
 
 /// The ledgers of a file.
 fn ledgers(text: &str) -> Vec<Ledger> {
@@ -88,12 +90,20 @@ struct User {
 impl User {
     /// In front of a terminal of this size, after two samples.
     fn at(columns: u16, rows: u16) -> Self {
-        Self::before(AMD, columns, rows)
+        Self::before(AMD, facts(), columns, rows)
     }
 
-    fn before(text: &str, columns: u16, rows: u16) -> Self {
+    /// The same, on an Intel host.
+    fn on_intel(columns: u16, rows: u16) -> Self {
+        let facts = Facts { vendor: Vendor::Intel, ..facts() };
+        let kernel = "6.1.0-56-cloud-amd64".to_owned();
+        let host = Host { kernel, online_cpus: vec![0], possible_cpus: vec![0], ..facts.host };
+        Self::before(INTEL, Facts { host, ..facts }, columns, rows)
+    }
+
+    fn before(text: &str, facts: Facts, columns: u16, rows: u16) -> Self {
         let theme = Theme { colours: Colours::True, ascii: false };
-        let state = State::new(facts(), theme, (columns, rows), Duration::from_secs(2));
+        let state = State::new(facts, theme, (columns, rows), Duration::from_secs(2));
         let mut user = Self { state, samples: samples(text).into_iter(), effects: Vec::new() };
         user.sample();
         user.sample();

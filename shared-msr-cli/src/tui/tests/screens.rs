@@ -15,8 +15,12 @@ const SIZES: [(u16, u16); 3] = [(200, 60), (80, 24), (40, 12)];
 
 /// The view that these keys lead to, in each size.
 fn pictures(keys: &[KeyCode]) -> String {
+    pictures_of(User::at, keys)
+}
+
+fn pictures_of(user: fn(u16, u16) -> User, keys: &[KeyCode]) -> String {
     let picture = |(columns, rows)| {
-        let mut user = User::at(columns, rows);
+        let mut user = user(columns, rows);
         keys.iter().for_each(|key| user.key(*key));
         format!("--- {columns}x{rows}\n{}\n", user.screen())
     };
@@ -30,6 +34,22 @@ const fn letter(letter: char) -> KeyCode {
 #[test]
 fn overview() {
     insta::assert_snapshot!("overview", pictures(&[]));
+}
+
+/// Four MSRs of a host in place of one, and Intel's names of reasons.
+#[test]
+fn overview_on_intel() {
+    insta::assert_snapshot!("overview_on_intel", pictures_of(User::on_intel, &[]));
+}
+
+#[test]
+fn vcpu_on_intel() {
+    insta::assert_snapshot!("vcpu_on_intel", pictures_of(User::on_intel, &[letter('2'), KeyCode::Enter, KeyCode::Enter]));
+}
+
+#[test]
+fn exits_on_intel() {
+    insta::assert_snapshot!("exits_on_intel", pictures_of(User::on_intel, &[letter('4')]));
 }
 
 #[test]
