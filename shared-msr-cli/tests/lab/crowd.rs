@@ -1,16 +1,16 @@
 //! Guests in the middle of whose work each measurement begins and ends: every report must still agree with the kernel's record,
 //! WRMSR by WRMSR.
 
-use crate::support::{Guest, KernelCounter, Running, assert_verified, command, wait_until};
+use crate::support::{Guest, KernelCounter, Running, assert_verified, command, modest, wait_until};
 
 /// Restores that there must be in each part of a measurement.
 const RESTORES: u64 = 20;
 /// Under each step.
-const REPORTS: u32 = 3;
+const REPORTS: u32 = 2;
 
 /// Guests that go on, with these values of `TSC_AUX`.
 fn staying(values: &[&str]) -> Vec<Guest> {
-    values.iter().map(|value| Guest::start(&format!("--outs 1000000000 --cpuids 3 --tsc-aux {value}"))).collect()
+    values.iter().map(|value| Guest::endless(3, value)).collect()
 }
 
 /// A counter of writes of `TSC_AUX` with such a value.
@@ -47,7 +47,7 @@ mod come_and_go {
 
     fn visitor(value: u32) -> Running {
         let counter = writes(&format!("val == {value}"));
-        let visitor = Running::start(&mut command(&format!("guest --spin --cpuids 1 --tsc-aux {value}")));
+        let visitor = Running::start(&mut modest(&format!("guest --spin --cpuids 1 --tsc-aux {value}")));
         wait_until("the visitor's value is loaded", || counter.count() > 0);
         visitor
     }
