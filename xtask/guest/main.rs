@@ -4,7 +4,8 @@
 //! address without a device), `hlts=` (each ended by the local APIC's timer) and `wrmsrs=` (of an MSR that KVM always
 //! intercepts); what is not named is 0. When all CPUs have done their work, the first one writes a line of JSON for each to
 //! port 0xe9 (QEMU: `-debugcon`), and ends the machine by writing 0x10 to port 0x501 (QEMU: `-device
-//! isa-debug-exit,iobase=0x501,iosize=4`, whose exit status is then 33). A fault resets the machine.
+//! isa-debug-exit,iobase=0x501,iosize=4`, whose exit status is then 33); with `stay=1` it halts instead. A fault resets the
+//! machine.
 //!
 //! Each CPU has values of its own in `TSC_AUX`, STAR, LSTAR and `SYSCALL_MASK`, which no host has. A CPU but the first makes one
 //! HLT more at its end, with interrupts off. What starting, the APIC and the firmware cost comes on top, on the first CPU most.
@@ -124,8 +125,10 @@ fn finish() -> ! {
         }
         print(b"}\n");
     }
-    // SAFETY: ends the machine, or does nothing.
-    unsafe { asm!("out dx, eax", in("dx") EXIT_PORT, in("eax") 0x10) };
+    if argument(b"stay") == 0 {
+        // SAFETY: ends the machine, or does nothing.
+        unsafe { asm!("out dx, eax", in("dx") EXIT_PORT, in("eax") 0x10) };
+    }
     end()
 }
 

@@ -20,6 +20,8 @@ mod migrate;
 #[cfg(test)]
 mod preempted;
 #[cfg(test)]
+mod qemu;
+#[cfg(test)]
 mod real_hosts;
 #[cfg(test)]
 mod shapes;

@@ -1,6 +1,6 @@
 //! Which tests run on which emulated host.
 
-use crate::lab::{Accel, Host};
+use crate::lab::{Accel, Host, Vmm};
 
 /// A host that is started once, and what runs there, one after the other.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Boot {
     pub(super) kernel_arguments: &'static str,
     /// Whether time is a count of instructions.
     pub(super) icount: bool,
+    /// A real VMM for the tests.
+    pub(super) vmm: Option<Vmm>,
     /// Tests, by the paths that lead to them: `exact` are all of that scenario, `shapes::fentry` some of another one.
     pub(super) tests: &'static [&'static str],
     /// Whether `cargo xtask test` starts it, or only `smoke --all`.
@@ -36,6 +38,7 @@ impl Boot {
             load_modules: true,
             kernel_arguments: "",
             icount: false,
+            vmm: None,
             tests,
             usual: true,
         }
@@ -43,6 +46,10 @@ impl Boot {
 
     const fn intel(kernel: &'static str, tests: &'static [&'static str]) -> Self {
         Self { host: Host::Intel, ..Self::amd(kernel, 1, tests) }
+    }
+
+    const fn with_qemu(self) -> Self {
+        Self { vmm: Some(Vmm::Qemu), ..self }
     }
 
     const fn not_usual(self) -> Self {
@@ -86,6 +93,9 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot::amd("6.12", 1, &["exact", "capabilities", "timing", "trace"]),
         Boot::amd("6.1", 1, &["exact", "timing", "trace"]),
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
+        Boot::amd("6.12", 2, &["qemu"]).with_qemu(),
+        Boot::amd("6.1", 2, &["qemu"]).with_qemu().not_usual(),
+        Boot::amd("7.3", 2, &["qemu"]).with_qemu().not_usual(),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),
