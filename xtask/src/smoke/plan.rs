@@ -96,6 +96,7 @@ pub(super) fn boots() -> Vec<Boot> {
         Boot::amd("6.12", 2, &["qemu"]).with_qemu(),
         Boot::amd("6.1", 2, &["qemu"]).with_qemu().not_usual(),
         Boot::amd("7.3", 2, &["qemu"]).with_qemu().not_usual(),
+        Boot::intel("6.1", &["qemu"]).with_qemu().not_usual(),
         Boot::amd("6.16", 1, &["exact"]).not_usual(),
         Boot::amd("6.18", 1, &["exact"]).not_usual(),
         Boot::amd("7.2", 1, &["exact"]).not_usual(),

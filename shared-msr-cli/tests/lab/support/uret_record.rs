@@ -23,7 +23,7 @@ pub(crate) struct UretRecord {
 pub(crate) struct UretWrites {
     /// Guests' values, by the thread that loaded them.
     pub(crate) written: BTreeMap<u64, u64>,
-    /// Hosts' values, by the thread whose value they took back.
+    /// Hosts' values, by the thread whose value they took back, which set it last on that CPU.
     pub(crate) restored: BTreeMap<u64, u64>,
 }
 
@@ -59,27 +59,29 @@ struct Entry {
 enum What {
     Set,
     Close,
-    Write { msr: u32 },
+    Write,
 }
 
-/// A write belongs to the call that came last on its CPU: both run to their end there before the other one can begin.
+/// A write belongs to the call that came last on its CPU: both run to their end there before the other one can begin. A value
+/// is that of the thread that set it last, also if it was in the hardware already and nothing was written for it.
 fn judged(entries: impl Iterator<Item = Entry>) -> UretWrites {
     let mut closing: BTreeMap<u32, bool> = BTreeMap::new();
-    let mut loaded: BTreeMap<(u32, u32), u64> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, u64> = BTreeMap::new();
     let mut writes = UretWrites::default();
     for Entry { tid, cpu, what } in entries {
         match what {
-            What::Set => drop(closing.insert(cpu, false)),
-            What::Close => drop(closing.insert(cpu, true)),
-            What::Write { msr } if closing.get(&cpu) == Some(&true) => {
-                let whose =
-                    loaded.remove(&(cpu, msr)).unwrap_or_else(|| panic!("{msr:#x} on {cpu} was restored, but not loaded"));
-                *writes.restored.entry(whose).or_default() += 1;
+            What::Set => {
+                closing.insert(cpu, false);
+                owners.insert(cpu, tid);
             }
-            What::Write { msr } => {
-                loaded.insert((cpu, msr), tid);
-                *writes.written.entry(tid).or_default() += 1;
+            What::Close => {
+                closing.insert(cpu, true);
             }
+            What::Write if closing.get(&cpu) == Some(&true) => {
+                let owner = owners.get(&cpu).unwrap_or_else(|| panic!("a restore on CPU {cpu}, where nothing was set"));
+                *writes.restored.entry(*owner).or_default() += 1;
+            }
+            What::Write => *writes.written.entry(tid).or_default() += 1,
         }
     }
     writes
@@ -95,7 +97,7 @@ fn entry(line: &str) -> Option<Entry> {
     let what = match event {
         SET => What::Set,
         CLOSE => What::Close,
-        "write_msr" => What::Write { msr: u32::from_str_radix(after.split(": ").nth(2)?.split(',').next()?, 16).ok()? },
+        "write_msr" => What::Write,
         _ => return None,
     };
     Some(Entry { tid: tid.parse().ok()?, cpu: cpu.parse().ok()?, what })
