@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Error, Result};
 use clap::{Args, Parser, Subcommand};
 
-use crate::lab::{self, AccelChoice, CpuModel, Host, KernelChoice, LabFile, LabOptions, Machine, Wanted};
+use crate::lab::{self, AccelChoice, CpuModel, Host, KernelChoice, LabFile, LabOptions, Machine, Vmm, Wanted};
 use crate::{demo, ebpf, save_data, setup, smoke, test};
 
 /// Developer commands of shared-msr.
@@ -96,6 +96,11 @@ struct LabArgs {
     #[arg(long = "file", value_name = "SRC:DEST")]
     files: Vec<LabFile>,
 
+    /// Put a real VMM into the lab too, with the tests' own guest for it as /boot/known-exits: `xtask/guest/main.rs` says what
+    /// it does and how it is started.
+    #[arg(long, value_enum)]
+    vmm: Option<Vmm>,
+
     /// Leave KVM's modules unloaded; `load-kvm` loads them.
     #[arg(long)]
     no_modules: bool,
@@ -120,6 +125,7 @@ impl LabArgs {
             icount: self.icount,
             kernel_arguments: self.kernel_arguments,
             files: self.files,
+            vmm: self.vmm,
             load_modules: !self.no_modules,
             ..LabOptions::new(self.command)
         };

@@ -34,6 +34,8 @@ mod names;
 #[cfg(test)]
 mod preempted;
 #[cfg(test)]
+mod qemu;
+#[cfg(test)]
 mod real_hosts;
 #[cfg(test)]
 mod reloaded;

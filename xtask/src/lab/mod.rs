@@ -23,12 +23,14 @@ mod root;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod vmm;
 mod watch;
 
 pub(crate) use accel::{Accel, AccelChoice, Machine, Wanted, choose};
 pub(crate) use bochs::files as bochs_files;
 pub(crate) use kernel::{KernelChoice, update as update_kernels};
 pub(crate) use options::{CpuModel, DEFAULT_KERNEL, Host, LabFile, LabOptions};
+pub(crate) use vmm::Vmm;
 
 use crate::{product, scratch, workspace};
 use kernel::{Kernel, Module};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Accel, KernelChoice};
+use super::{Accel, KernelChoice, Vmm};
 
 /// Whose CPU the host has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -142,6 +142,8 @@ pub(crate) struct LabOptions {
     pub(crate) kernel_arguments: String,
     /// Files of this machine that the command needs.
     pub(crate) files: Vec<LabFile>,
+    /// A real VMM for the lab, with a guest.
+    pub(crate) vmm: Option<Vmm>,
     /// The `shared-msr` for the lab, if it has been built; else it is now.
     pub(crate) shared_msr: Option<PathBuf>,
     /// Load KVM's modules before the command starts.
@@ -163,6 +165,7 @@ impl LabOptions {
             icount: false,
             kernel_arguments: String::new(),
             files: Vec::new(),
+            vmm: None,
             shared_msr: None,
             load_modules: true,
             command: command.into_iter().map(Into::into).collect(),

@@ -45,6 +45,9 @@ pub(super) fn assemble(options: &LabOptions, modules: &[Module], shared_msr: &Pa
     root.file("lib/modules/order", order, false);
 
     root.file("bin/shared-msr", read(shared_msr)?, true);
+    if let Some(vmm) = options.vmm {
+        vmm.install(&mut root)?;
+    }
     for file in &options.files {
         let executable = fs::metadata(&file.source).is_ok_and(|data| data.permissions().mode() & 0o111 != 0);
         root.file(&file.destination, read(&file.source)?, executable);
@@ -56,7 +59,8 @@ pub(super) fn assemble(options: &LabOptions, modules: &[Module], shared_msr: &Pa
     Ok(root)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+/// The content of a file of this machine.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
     if path.is_dir() {
         bail!("{} is a folder, only files can be put into the lab", path.display());
     }

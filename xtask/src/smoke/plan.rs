@@ -1,6 +1,6 @@
 //! Which tests run on which emulated host.
 
-use crate::lab::{Accel, Host};
+use crate::lab::{Accel, Host, Vmm};
 
 /// A host that is started once, and what runs there, one after the other.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Boot {
     pub(super) kernel_arguments: &'static str,
     /// Whether time is a count of instructions.
     pub(super) icount: bool,
+    /// A real VMM for the tests.
+    pub(super) vmm: Option<Vmm>,
     /// Tests, by the paths that lead to them: `exact` are all of that scenario, `shapes::fentry` some of another one.
     pub(super) tests: &'static [&'static str],
     /// Whether `cargo xtask test` starts it, or only `smoke --all`.
@@ -36,6 +38,7 @@ impl Boot {
             load_modules: true,
             kernel_arguments: "",
             icount: false,
+            vmm: None,
             tests,
             usual: true,
         }
@@ -43,6 +46,10 @@ impl Boot {
 
     const fn intel(kernel: &'static str, tests: &'static [&'static str]) -> Self {
         Self { host: Host::Intel, ..Self::amd(kernel, 1, tests) }
+    }
+
+    const fn with_qemu(self) -> Self {
+        Self { vmm: Some(Vmm::Qemu), ..self }
     }
 
     const fn not_usual(self) -> Self {
@@ -99,6 +106,7 @@ fn usual() -> Vec<Boot> {
         Boot::intel("6.1", EACH_INTEL),
         Boot::amd("6.12", 2, &["shapes::basic", "shapes::further::fentry"]),
         Boot::amd("6.1", 2, &["shapes::basic"]),
+        Boot::amd("6.12", 2, &["qemu"]).with_qemu(),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
         Boot::amd("6.12", 2, &["crowd::come_and_go", "filters", "inside", "real_hosts"]),
@@ -123,6 +131,9 @@ fn further() -> Vec<Boot> {
         // Bochs is slow, and busy guests make it slower.
         Boot::intel("6.1", &["crowd::stay"]),
         Boot::intel("6.1", &TWO_SHAPES),
+        Boot::intel("6.1", &["qemu"]).with_qemu(),
+        Boot::amd("6.1", 2, &["qemu"]).with_qemu(),
+        Boot::amd("7.3", 2, &["qemu"]).with_qemu(),
         Boot::intel("5.10", EACH_OLD_INTEL),
         Boot::intel("6.12", EACH_INTEL),
         Boot::intel("7.2", EACH_INTEL),

@@ -115,6 +115,7 @@ fn boot(build: &LabBuild, job: &Job, tell: impl FnMut(Outcome)) -> Result<()> {
         shared_msr: Some(build.shared_msr.clone()),
         load_modules: boot.load_modules,
         icount: boot.icount,
+        vmm: boot.vmm,
         kernel_arguments: boot.kernel_arguments.to_owned(),
         files: std::iter::once(file(&build.tests, "lab-tests")).chain(examples).collect(),
         ..LabOptions::new(command.chain(job.tests.iter().cloned()))

@@ -16,6 +16,7 @@ mod setting;
 mod sound;
 mod terminal;
 mod trace_instance;
+mod uret_record;
 mod writes;
 
 pub(crate) use by_thread::{KernelThreads, Told, assert_each_row, assert_threads, assert_vms};
@@ -33,6 +34,7 @@ pub(crate) use reused_addresses::ReusedAddresses;
 pub(crate) use setting::Setting;
 pub(crate) use sound::{Counter, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified};
 pub(crate) use terminal::{OnTerminal, Terminal};
+pub(crate) use uret_record::UretRecord;
 pub(crate) use writes::{Write, WriteRecord, restored};
 
 /// A report for programs.
