@@ -19,7 +19,7 @@ mod trace_instance;
 mod uret_record;
 mod writes;
 
-pub(crate) use by_thread::{KernelThreads, Told, assert_each_row, assert_threads, assert_vms};
+pub(crate) use by_thread::{Counted, KernelThreads, Told, assert_each_row, assert_threads, assert_vms};
 pub(crate) use capabilities::{Capability, as_nobody_with};
 pub(crate) use covered::Covered;
 pub(crate) use guest::Guest;
