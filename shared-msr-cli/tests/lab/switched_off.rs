@@ -33,7 +33,7 @@ fn report(step: &str, in_the_middle: impl FnOnce()) -> (Ended, Report) {
     wait_for_returns();
     in_the_middle();
     wait_for_returns();
-    guest.stop();
+    guest.cut_short();
     report.signal(libc::SIGINT);
     let ended = report.wait();
     let report = ended.report();
