@@ -19,7 +19,7 @@ static THREAD_EXITS: HashMap<Task, u64> = HashMap::with_max_entries(1, 0);
 pub(crate) fn shared_msr_check_exit(_context: RawTracePointContext) -> i32 {
     if running()
         && let Some(state) = CPU_STATE.get_ptr_mut(0)
-        // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+        // SAFETY: the map's own memory; KVM tells of exits with preemption off, so nothing else on this CPU writes it.
         && unsafe { &mut *state }.check_exit()
     {
         let task = bpf_get_current_pid_tgid();

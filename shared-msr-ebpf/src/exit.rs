@@ -39,7 +39,7 @@ fn count(note: impl FnOnce(*mut CpuState) -> bool) {
     if let Some(state) = CPU_STATE.get_ptr_mut(0)
         && note(state)
     {
-        // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+        // SAFETY: the map's own memory; KVM tells of exits with preemption off, so nothing else on this CPU writes it.
         unsafe { (*state).exits += 1 };
     }
 }

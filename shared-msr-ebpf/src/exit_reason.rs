@@ -97,7 +97,7 @@ fn count(vcpu: u64, note: impl FnOnce(*mut CpuState) -> bool, reason: impl FnOnc
     if !note(state) {
         return;
     }
-    // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+    // SAFETY: the map's own memory; KVM tells of exits with preemption off, so nothing else on this CPU writes it.
     let state = unsafe { &mut *state };
     state.exits += 1;
     let reason = reason();

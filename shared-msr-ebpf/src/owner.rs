@@ -68,7 +68,7 @@ fn look_up(state: *mut CpuState, vcpu: u64, known_id: u64) -> u64 {
     if epoch >= STOPPED {
         return 0;
     }
-    // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+    // SAFETY: the map's own memory; KVM tells of exits with preemption off, so nothing else on this CPU writes it.
     let state = unsafe { &mut *state };
     let task = bpf_get_current_pid_tgid();
     let vcpu = if vcpu == 0 { running_vcpu(state) } else { vcpu };

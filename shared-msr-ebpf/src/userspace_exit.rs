@@ -39,7 +39,8 @@ fn count(reason: u32, error: i32) {
         return;
     }
     if let Some(state) = CPU_STATE.get_ptr_mut(0) {
-        // SAFETY: the map's own memory; tracepoints run with preemption off, so nothing else on this CPU writes it.
+        // SAFETY: the map's own memory; preemption is off, so nothing else on this CPU writes it: the raw tracepoint is taken only where
+        // tracepoints turn it off (until 7.0), the classic one does so itself.
         let state = unsafe { &mut *state };
         let task = owner::note_return(state);
         if by_reason() {

@@ -27,6 +27,9 @@ const LIST_LENGTH: &str = "kvm_nr_uret_msrs";
 const GLOBALS: [&str; 2] = ["user_return_msrs_global", "shared_msrs_global"];
 /// virt/kvm/kvm_main.c: the vCPU that is loaded on a CPU, a per-CPU pointer (since 5.6, 7495e22bb165).
 const RUNNING_VCPU: &str = "kvm_running_vcpu";
+/// include/linux/tracepoint.h: what keeps the programs on a tracepoint from going away while it fires, since 7.0 (a46023d5616e, "Guard
+/// __DECLARE_TRACE() use of __DO_TRACE_CALL() with SRCU-fast"). Before, it is fired with preemption off.
+const TRACEPOINT_GUARD: &str = "tracepoint_srcu";
 /// vmlinux, arch/x86/kernel/setup_percpu.c: where each CPU's copy of a per-CPU variable is.
 const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 /// The same file: each CPU's own copy of that.
@@ -178,6 +181,12 @@ impl Symbols {
         Some(symbol.address).filter(|address| *address != 0 && self.is_per_cpu(symbol))
     }
 
+    /// Whether a program on a tracepoint's arguments can be preempted in the middle, where who fires it can be. One on a tracepoint's
+    /// record never is (`perf_trace_*` in include/trace/perf.h turns preemption off itself).
+    pub fn tracepoints_are_preemptible(&self) -> bool {
+        self.0.contains_key(TRACEPOINT_GUARD)
+    }
+
     /// Where vmlinux keeps the offset of each CPU's memory.
     pub fn per_cpu_offsets(&self) -> Result<u64, Obstacle> {
         visible(*self.0.get(PER_CPU_OFFSET).ok_or_else(|| missing_data(PER_CPU_OFFSET))?)
@@ -197,7 +206,7 @@ fn wanted(name: &str) -> Option<&'static str> {
         .chain(&STRUCTURES)
         .chain(&GLOBALS)
         .chain(&PER_CPU_BOUNDS)
-        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, OWN_OFFSET, RUNNING_VCPU])
+        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, OWN_OFFSET, RUNNING_VCPU, TRACEPOINT_GUARD])
         .find(|wanted| **wanted == name)
         .copied()
 }

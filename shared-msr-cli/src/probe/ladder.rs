@@ -46,6 +46,8 @@ pub(super) struct Known {
     pub(super) vcpu_is_first: bool,
     /// Whether closes are timed, from the entry of `kvm_on_user_return` on.
     pub(super) timing: bool,
+    /// Whether programs on the arguments of tracepoints can be preempted.
+    pub(super) preemptible: bool,
 }
 
 /// What is observed.
@@ -146,7 +148,7 @@ const RESTORED: &str = "shared_msr_restored";
 
 /// The hooks for an event, best first.
 pub(super) fn hooks(event: Event, choice: ProbeChoice, known: Known) -> Vec<Hook> {
-    let Known { setter, dropper, vcpu_is_first, timing } = known;
+    let Known { setter, dropper, vcpu_is_first, timing, preemptible } = known;
     let fentry = |program, place, function| Hook::Fentry { program, place, function };
     let raw = |program, tracepoint| Hook::Raw { program, tracepoint };
     let all = match event {
@@ -185,7 +187,12 @@ pub(super) fn hooks(event: Event, choice: ProbeChoice, known: Known) -> Vec<Hook
         Event::UserspaceExit => vec![
             raw("shared_msr_user", "kvm_userspace_exit"),
             Hook::Classic { program: "shared_msr_user_classic", category: "kvm", tracepoint: "kvm_userspace_exit" },
-        ],
+        ]
+        .into_iter()
+        // It is fired with preemption on (virt/kvm/kvm_main.c, `kvm_vcpu_ioctl`), unlike exits and WRMSRs: another return on the same
+        // CPU would come in the middle of this one.
+        .filter(|hook| !preemptible || !matches!(hook, Hook::Raw { .. }))
+        .collect(),
         Event::Write => vec![raw("shared_msr_write", "write_msr")],
         Event::Check => vec![raw("shared_msr_check", "write_msr")],
         Event::CheckExit => vec![raw("shared_msr_check_exit", "kvm_exit")],
@@ -225,6 +232,16 @@ mod tests {
         let close: Vec<String> = hooks(Event::Close, ProbeChoice::Auto, known).into_iter().map(Hook::name).collect();
         assert_eq!(close, ["fentry:kvm_on_user_return", "kprobe:kvm_on_user_return"]);
         assert_eq!(names(Event::Restored, ProbeChoice::Auto), ["fexit:kvm_on_user_return", "kretprobe:kvm_on_user_return"]);
+    }
+
+    #[test]
+    fn a_return_is_counted_where_nothing_comes_in_between() {
+        let raw = "raw_tracepoint:kvm_userspace_exit";
+        let classic = "tracepoint:kvm:kvm_userspace_exit";
+        assert_eq!(names(Event::UserspaceExit, ProbeChoice::Auto), [raw, classic]);
+        let known = Known { preemptible: true, ..Known::default() };
+        let hooks: Vec<String> = hooks(Event::UserspaceExit, ProbeChoice::Auto, known).into_iter().map(Hook::name).collect();
+        assert_eq!(hooks, [classic]);
     }
 
     #[test]

@@ -291,7 +291,8 @@ impl Loaded {
         maps.publish((0..cpus.len()).map(state).collect(), target.tables.as_ref().map_or(0, |tables| tables.base))?;
         let vcpu_is_first = globals.vcpu.is_first_argument;
         let dropper = target.dropper.clone().unwrap_or_default();
-        let known = Known { dropper, vcpu_is_first, timing: options.timing, ..Known::default() };
+        let preemptible = target.tracepoints_are_preemptible;
+        let known = Known { dropper, vcpu_is_first, timing: options.timing, preemptible, ..Known::default() };
         let last_entry_known = globals.vcpu.last_entry_cpu.is_some();
         Ok(Self { bpf, maps, fentry, known, reason_path: path.map(|_| ()), last_entry_known, attached: Vec::new() })
     }

@@ -112,7 +112,8 @@ impl Survey {
         let _ = self.keep("btf", Weight::Limit, described, |()| "of vmlinux and KVM".to_owned());
         rights.ok()?;
         let tables = self.tables(&symbols, (&host, vendor), &btf);
-        Some(Target { host, vendor, setter, closer, dropper, tables, btf })
+        let tracepoints_are_preemptible = symbols.tracepoints_are_preemptible();
+        Some(Target { host, vendor, setter, closer, dropper, tracepoints_are_preemptible, tables, btf })
     }
 
     fn tables(&mut self, symbols: &Symbols, (host, vendor): (&Host, Vendor), btf: &KernelBtf) -> Result<Tables, Obstacle> {

@@ -28,6 +28,8 @@ pub struct Target {
     pub closer: Result<Symbol, Obstacle>,
     /// Name of the function by which KVM gives a CPU up.
     pub dropper: Result<&'static str, Obstacle>,
+    /// Whether programs on the arguments of tracepoints can be preempted.
+    pub tracepoints_are_preemptible: bool,
     /// The kernel's tables, or why they cannot be read.
     pub tables: Result<Tables, Obstacle>,
     /// The kernel's BTF.
