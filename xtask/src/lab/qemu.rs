@@ -125,8 +125,8 @@ mod tests {
     fn the_kernel_is_told_what_the_run_asks_for() {
         let usual = LabOptions::new(["true"]);
         let more = LabOptions { kernel_arguments: "nokaslr".to_owned(), ..usual.clone() };
-        assert!(line(&usual).ends_with("-append console=ttyS0 panic=-1"));
-        assert!(line(&more).ends_with("-append console=ttyS0 panic=-1 nokaslr"));
+        assert!(line(&usual).ends_with(&format!("-append {KERNEL_COMMAND_LINE}")));
+        assert!(line(&more).ends_with(&format!("-append {KERNEL_COMMAND_LINE} nokaslr")));
     }
 
     #[test]
