@@ -1,6 +1,6 @@
 //! Filters on a real run: what they take is shown as it is without them, and the rest is summed.
 
-use crate::support::{Guest, KernelCounter, Report, Running, assert_reconciled, command, wait_until};
+use crate::support::{Guest, KernelCounter, Report, Running, assert_reconciled, command, modest, wait_until};
 
 /// A report on what is running, that ends when there have been some exits.
 fn report(words: &str) -> Report {
@@ -27,7 +27,7 @@ fn exits(report: &Report) -> (u64, u64, u64) {
 
 /// A VM on a CPU of its own.
 fn guest_on(cpu: u32) -> Guest {
-    Guest::start(&format!("--outs 1000000000 --cpuids 3 --cpu {cpu} --tsc-aux {}", 0xa01 + cpu))
+    Guest::start_as(&mut modest(&format!("guest --outs 1000000000 --cpuids 3 --cpu {cpu} --tsc-aux {}", 0xa01 + cpu)))
 }
 
 /// Two of them.

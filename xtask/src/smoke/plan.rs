@@ -112,7 +112,7 @@ fn usual() -> Vec<Boot> {
         Boot::amd("6.12", 2, &["crowd::come_and_go", "filters", "inside", "real_hosts"]),
         Boot::amd("6.12", 1, EACH_KERNEL),
         Boot::amd("6.1", 1, EACH_KERNEL),
-        Boot::amd("6.12", 1, &["capabilities", "formats", "kvm_exits", "switched_off"]),
+        Boot::amd("6.12", 1, &["capabilities", "formats", "kvm_exits", "switched_off", "trace::left_out"]),
         Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage"]),
         Boot::amd("6.12", 1, &["killed", "names"]),
         Boot::amd("6.12", 1, &["reloaded", "stalled"]),
