@@ -87,8 +87,14 @@ const TWO_SHAPES: [&str; 2] =
 const EACH_KERNEL: &[&str] =
     &["exact", "matrix::used", "matrix::module_btf", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"];
 /// The same on Intel, where programs take longer; `exact` is about AMD's one MSR.
-const EACH_INTEL: &[&str] =
-    &["matrix::used", "matrix::module_btf", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"];
+const EACH_INTEL: &[&str] = &[
+    "matrix::used",
+    "matrix::module_btf",
+    "timing::module_btf",
+    "timing::used",
+    "trace::module_btf",
+    "trace::used::kprobe_shows_each_event",
+];
 /// The same without BTF of modules.
 const EACH_OLD_INTEL: &[&str] = &["matrix::used", "matrix::no_module_btf", "timing::used", "trace::used"];
 
@@ -131,6 +137,8 @@ fn further() -> Vec<Boot> {
         // Bochs is slow, and busy guests make it slower.
         Boot::intel("6.1", &["crowd::stay"]),
         Boot::intel("6.1", &TWO_SHAPES),
+        // The verifier alone takes more than a minute.
+        Boot::intel("6.1", &["trace::used::tracepoint_shows_each_event"]),
         Boot::intel("6.1", &["qemu"]).with_qemu(),
         Boot::amd("6.1", 2, &["qemu"]).with_qemu(),
         Boot::amd("7.3", 2, &["qemu"]).with_qemu(),
