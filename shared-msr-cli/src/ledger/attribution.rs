@@ -74,14 +74,16 @@ pub(super) fn of_reasons(ledger: &Ledger) -> Vec<String> {
 pub(super) fn of_threads(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
     let Some(checked) = &ledger.owners.thread_exits else { return Vec::new() };
     let mut violations = Vec::new();
+    // Exits that the check did not see: those before its last one, and since.
+    let unchecked = |cpu: &CpuLedger| cpu.state.exits_unchecked + (cpu.state.exits - cpu.state.exits_checked);
     for cpu in cpus {
-        let (number, state) = (cpu.cpu, &cpu.state);
         // One can have been on its way when counting began, one when it ended.
-        if state.exits_uncounted > 1 || state.exits_unchecked + (state.exits - state.exits_checked) > 1 {
+        if cpu.state.exits_uncounted > 1 || unchecked(cpu) > 1 {
             violations.push(format!(
-                "CPU {number}: {} exits that the check saw were not counted, {} that were counted it did not see",
-                state.exits_uncounted,
-                state.exits_unchecked + (state.exits - state.exits_checked),
+                "CPU {}: {} exits that the check saw were not counted, {} that were counted it did not see",
+                cpu.cpu,
+                cpu.state.exits_uncounted,
+                unchecked(cpu),
             ));
         }
     }
@@ -93,7 +95,7 @@ pub(super) fn of_threads(ledger: &Ledger, cpus: &[CpuLedger]) -> Vec<String> {
     }
     // Those for whom there was no place are nobody's in the rows, and have a thread here.
     let all_have_rows = ledger.owners.of(NOBODY).exits == 0;
-    let on_their_way: u64 = cpus.iter().map(|cpu| cpu.state.exits - cpu.state.exits_checked).sum();
+    let on_their_way: u64 = cpus.iter().map(unchecked).sum();
     let mut missing = 0;
     for (task, exits) in &counted {
         let found = checked.get(task).copied().unwrap_or(0);
