@@ -28,8 +28,9 @@ const GLOBALS: [&str; 2] = ["user_return_msrs_global", "shared_msrs_global"];
 /// virt/kvm/kvm_main.c: the vCPU that is loaded on a CPU, a per-CPU pointer (since 5.6, 7495e22bb165).
 const RUNNING_VCPU: &str = "kvm_running_vcpu";
 /// include/linux/tracepoint.h: what keeps the programs on a tracepoint from going away while it fires, since 7.0 (a46023d5616e, "Guard
-/// __DECLARE_TRACE() use of __DO_TRACE_CALL() with SRCU-fast"). Before, it is fired with preemption off.
-const TRACEPOINT_GUARD: &str = "tracepoint_srcu";
+/// __DECLARE_TRACE() use of __DO_TRACE_CALL() with SRCU-fast"), and what the kind of it that lets them be preempted comes with. Before,
+/// it is fired with preemption off; up to 6.12 there is a guard of the first name for those of the idle task.
+const TRACEPOINT_GUARD: [&str; 2] = ["tracepoint_srcu", "init_srcu_struct_fast"];
 /// vmlinux, arch/x86/kernel/setup_percpu.c: where each CPU's copy of a per-CPU variable is.
 const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 /// The same file: each CPU's own copy of that.
@@ -184,7 +185,7 @@ impl Symbols {
     /// Whether a program on a tracepoint's arguments can be preempted in the middle, where who fires it can be. One on a tracepoint's
     /// record never is (`perf_trace_*` in include/trace/perf.h turns preemption off itself).
     pub fn tracepoints_are_preemptible(&self) -> bool {
-        self.0.contains_key(TRACEPOINT_GUARD)
+        TRACEPOINT_GUARD.iter().all(|name| self.0.contains_key(name))
     }
 
     /// Where vmlinux keeps the offset of each CPU's memory.
@@ -206,7 +207,8 @@ fn wanted(name: &str) -> Option<&'static str> {
         .chain(&STRUCTURES)
         .chain(&GLOBALS)
         .chain(&PER_CPU_BOUNDS)
-        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, OWN_OFFSET, RUNNING_VCPU, TRACEPOINT_GUARD])
+        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, OWN_OFFSET, RUNNING_VCPU])
+        .chain(&TRACEPOINT_GUARD)
         .find(|wanted| **wanted == name)
         .copied()
 }
@@ -256,6 +258,15 @@ ffffffffc0999999 d user_return_msrs\t[other]
 
     fn symbols(text: &str) -> Symbols {
         Symbols::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn tracepoints_are_preemptible_where_their_guard_is_of_the_fast_kind() {
+        let preemptible = |text: &str| Symbols::parse(text.as_bytes()).unwrap().tracepoints_are_preemptible();
+        // 6.12 (rcuidle tracepoints), 6.18, 7.2.
+        assert!(!preemptible("ffffffffb9181a00 D tracepoint_srcu\n"));
+        assert!(!preemptible(""));
+        assert!(preemptible("ffffffff85e3bc20 T init_srcu_struct_fast\nffffffff87b81a00 T tracepoint_srcu\n"));
     }
 
     #[test]

@@ -2,18 +2,10 @@
 //!
 //! All but guests runs on CPU 0, so that nothing ends a window of CPU 1.
 
-use shared_msr::commands::inspect::Document;
-
 use crate::support::{
     Ended, Guest, KernelCounter, Report, Running, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified,
-    command, json, on_cpu, shared_msr, wait_until,
+    command, inspect, on_cpu, shared_msr, wait_until,
 };
-
-fn inspect() -> Document<'static> {
-    let ended = shared_msr("inspect --format json");
-    assert_eq!(ended.status, 0, "{ended:?}");
-    json(&ended.stdout).unwrap()
-}
 
 /// A report that ends when there have been some thousand exits.
 fn report(words: &str) -> Ended {

@@ -4,11 +4,11 @@
 
 use std::fs;
 
-use shared_msr::{commands::inspect::Document, guest::GuestOutcome, report::json::document::Cpu};
+use shared_msr::{guest::GuestOutcome, report::json::document::Cpu};
 
 use crate::support::{
-    Counter, Guest, KernelCounter, Measured, Measuring, Report, assert_all_attributed, assert_verified, json, measure, on_cpu,
-    shared_msr, wait_until,
+    Counter, Guest, KernelCounter, Measured, Measuring, Report, assert_all_attributed, assert_verified, inspect, json, measure,
+    on_cpu, shared_msr, wait_until,
 };
 
 const ONLINE: &str = "/sys/devices/system/cpu/cpu1/online";
@@ -66,9 +66,7 @@ fn unplugged() {
     guest.stop();
     let after = inspect();
     assert!(!after.cpus.iter().find(|row| row.cpu == 1).unwrap().registered, "then it is in no window: {after:?}");
-    let ended = shared_msr(SHORT_GUEST);
-    let short: GuestOutcome = json(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-    assert_eq!(short.kvm_runs + short.set_msrs_calls, OF_SHORT_GUEST, "{short:?}");
+    run_short_guest();
     let measured = measuring.stop();
     measured.assert_right();
     assert_verified(&measured.report);
@@ -105,15 +103,20 @@ fn arriving() {
     let offline = Offline::take();
     let measuring = Measuring::start("");
     offline.back();
-    let ended = shared_msr(SHORT_GUEST);
-    let short: GuestOutcome = json(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
-    assert_eq!(short.kvm_runs + short.set_msrs_calls, OF_SHORT_GUEST, "{short:?}");
+    run_short_guest();
     let measured = measuring.stop();
     measured.assert_right();
     assert_verified(&measured.report);
     assert_all_attributed(&measured.report);
     assert_cpu_1(&measured);
     assert_eq!(cpu_1(&measured.report).counts.performed, Some(OF_SHORT_GUEST));
+}
+
+/// The short guest does what it is told to.
+fn run_short_guest() {
+    let ended = shared_msr(SHORT_GUEST);
+    let short: GuestOutcome = json(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
+    assert_eq!(short.kvm_runs + short.set_msrs_calls, OF_SHORT_GUEST, "{short:?}");
 }
 
 /// One window was closed by KVM giving the CPU up, on behalf of the guest.
@@ -140,10 +143,4 @@ fn assert_cpu_1(measured: &Measured) {
 
 fn cpu_1(report: &Report) -> &Cpu {
     report.cpus.iter().find(|row| row.cpu == 1).unwrap()
-}
-
-fn inspect() -> Document<'static> {
-    let ended = shared_msr("inspect --format json");
-    assert_eq!(ended.status, 0, "{ended:?}");
-    json(&ended.stdout).unwrap()
 }

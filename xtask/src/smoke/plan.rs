@@ -83,6 +83,8 @@ const WITHOUT_EFER_CONTROL: &str = "core2_penryn_t9600";
 const TWO_SHAPES: [&str; 2] =
     ["shapes::basic::fentry::two_threads_run_a_vcpu_in_turn", "shapes::basic::fentry::one_thread_runs_three_vcpus_in_turn"];
 
+const WITHOUT_KVM: &str = "errors::obstacles::kvm_that_is_not_loaded_is_named_by_every_command";
+
 /// What every kernel has to show.
 const EACH_KERNEL: &[&str] =
     &["exact", "matrix::used", "matrix::module_btf", "timing::module_btf", "timing::used", "trace::module_btf", "trace::used"];
@@ -123,6 +125,8 @@ fn usual() -> Vec<Boot> {
         Boot::amd("6.12", 1, &["killed", "names"]),
         Boot::amd("6.12", 1, &["reloaded", "stalled"]),
         Boot::amd("6.12", 1, &["errors::switches"]),
+        // The same test again on a kernel that never had KVM.
+        Boot { load_modules: false, ..Boot::amd("6.12", 1, &[WITHOUT_KVM]) },
         Boot::amd("6.12", 1, &["unreadable::wrong_address", "unreadable::used"]),
         Boot::amd("5.10", 1, &["unreadable::wrong_address", "unreadable::unused"]),
         Boot::amd("6.12", 1, &["unreadable::locked_down"]),

@@ -1,6 +1,6 @@
 //! KVM's modules, taken out of the kernel and put in anew.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use super::{Host, wait_until};
 
@@ -13,10 +13,11 @@ pub(crate) fn vendor_module() -> String {
 pub(crate) struct WithoutKvm;
 
 impl WithoutKvm {
-    /// Takes the modules out, which the kernel refuses as long as anything holds one of them.
+    /// Takes the modules out, if they are there, which the kernel refuses as long as anything holds one of them.
     pub(crate) fn new() -> Self {
         let kvm = Self;
-        for module in [vendor_module(), "kvm".to_owned()] {
+        let loaded = |module: &String| Path::new("/sys/module").join(module).exists();
+        for module in [vendor_module(), "kvm".to_owned()].into_iter().filter(loaded) {
             // Whoever was killed just now may hold it for a moment yet.
             wait_until("nothing holds KVM's modules", || Command::new("rmmod").arg(&module).output().unwrap().status.success());
         }

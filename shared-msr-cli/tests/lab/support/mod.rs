@@ -29,7 +29,9 @@ pub(crate) use kernel_counter::KernelCounter;
 pub(crate) use kvm_modules::{WithoutKvm, vendor_module};
 pub(crate) use looks::Looks;
 pub(crate) use measured::{Measured, Measuring, measure, report_on};
-pub(crate) use program::{Ended, Foreign, Running, arguments, command, is_attached, json, modest, process_named, shared_msr};
+pub(crate) use program::{
+    Ended, Foreign, Running, arguments, command, inspect, is_attached, json, modest, process_named, shared_msr,
+};
 pub(crate) use reused_addresses::ReusedAddresses;
 pub(crate) use setting::Setting;
 pub(crate) use sound::{Counter, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified};

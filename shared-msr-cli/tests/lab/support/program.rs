@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
+use shared_msr::commands::inspect::Document;
 use tempfile::tempfile;
 
 use super::{Report, wait_until};
@@ -83,6 +84,13 @@ pub(crate) fn modest(words: &str) -> Command {
 /// Runs `shared-msr` to its end.
 pub(crate) fn shared_msr(words: &str) -> Ended {
     Running::start(&mut command(words)).wait()
+}
+
+/// The kernel's own tables, as `shared-msr` reads them now.
+pub(crate) fn inspect() -> Document<'static> {
+    let ended = shared_msr("inspect --format json");
+    assert_eq!(ended.status, 0, "{ended:?}");
+    json(&ended.stdout).unwrap()
 }
 
 /// A program that runs. It is killed when the value is dropped.
