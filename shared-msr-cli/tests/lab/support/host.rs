@@ -8,7 +8,7 @@ use std::{
 use shared_msr::kernel::{affinity, cpu_list};
 
 /// Longer than anything takes, also on a machine with other work to do.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 /// How often we look meanwhile.
 const PAUSE: Duration = Duration::from_millis(20);
 
