@@ -9,8 +9,7 @@ use std::{
 use shared_msr::guest::GuestOutcome;
 
 use crate::support::{
-    Capability, Ended, Guest, KernelCounter, Running, Setting, Terminal, as_nobody_with, assert_verified, command, json,
-    wait_until,
+    Capability, Ended, Guest, Running, Setting, Terminal, as_nobody_with, assert_verified, command, json, wait_for_exits,
 };
 
 /// What the README asks for.
@@ -85,8 +84,7 @@ fn what_it_counts_with_them_is_right() {
         let _guest = Guest::endless(3, 0xabc);
         let mut report = Running::start(&mut of_nobody("report --verify --format json", &all()));
         report.wait_until_attached();
-        let counter = KernelCounter::start("kvm/kvm_exit", None);
-        wait_until("the guest makes exits", || counter.count() > 1000);
+        wait_for_exits(1000);
         report.signal(libc::SIGINT);
         let ended = report.wait();
         assert_eq!(ended.status, 0, "{ended:?}");

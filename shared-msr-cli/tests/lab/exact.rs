@@ -2,7 +2,9 @@
 
 use shared_msr::guest::GuestOutcome;
 
-use crate::support::{Guest, Measured, Running, assert_nothing_lost, assert_verified, command, json, measure, shared_msr};
+use crate::support::{
+    Guest, Measured, Running, assert_nothing_lost, assert_verified, command, json, measure, shared_msr, wait_for_exits,
+};
 
 const GUEST: [&str; 6] = ["shared-msr", "guest", "--format", "json", "--cpu", "0"];
 
@@ -122,8 +124,7 @@ fn ctrl_c_ends_the_command_too_and_its_status_is_passed_on() {
     let mut report =
         Running::start(&mut command("report --verify --format json -- shared-msr guest --spin --cpuids 1 --tsc-aux 0xabc"));
     report.wait_until_attached();
-    let counter = crate::support::KernelCounter::start("kvm/kvm_exit", None);
-    crate::support::wait_until("the guest makes exits", || counter.count() > 2000);
+    wait_for_exits(2000);
     report.signal(libc::SIGINT);
     let ended = report.wait();
     assert_eq!(ended.status, 0, "{ended:?}");

@@ -4,15 +4,14 @@
 
 use crate::support::{
     Ended, Guest, KernelCounter, Report, Running, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified,
-    command, inspect, on_cpu, shared_msr, wait_until,
+    command, inspect, on_cpu, shared_msr, wait_for_exits, wait_until,
 };
 
 /// A report that ends when there have been some thousand exits.
 fn report(words: &str) -> Ended {
     let mut report = Running::start(&mut command(&format!("report --verify --format json {words}")));
     report.wait_until_attached();
-    let counter = KernelCounter::start("kvm/kvm_exit", None);
-    wait_until("the guest makes exits", || counter.count() > 5000);
+    wait_for_exits(5000);
     report.signal(libc::SIGINT);
     let ended = report.wait();
     assert_eq!(ended.status, 0, "{ended:?}");

@@ -13,7 +13,7 @@ use std::{
 
 use crate::support::{
     Foreign, Guest, KernelCounter, KernelThreads, Measured, Measuring, Running, Told, assert_all_attributed, assert_each_row,
-    assert_threads, assert_verified, assert_vms, process_named, wait_until,
+    assert_threads, assert_verified, assert_vms, process_named, wait_for_exits, wait_until,
 };
 
 /// It is whole: totals are the kernel's, nothing is lost, nothing is nobody's.
@@ -108,11 +108,6 @@ fn spinning(exits: u64) -> Guest {
     let guest = Guest::start("--spin --cpuids 1 --cpu 1 --tsc-aux 0xabc");
     wait_for_exits(exits);
     guest
-}
-
-fn wait_for_exits(number: u64) {
-    let counter = KernelCounter::start("kvm/kvm_exit", None);
-    wait_until("the guest makes exits", || counter.count() > number);
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Host {
     }
 
     /// The name on the command line and in names of files.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Amd => "amd",
             Self::Intel => "intel",

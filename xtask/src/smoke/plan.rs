@@ -58,7 +58,7 @@ impl Boot {
 
     /// For people, and for `--only`.
     pub(super) fn place(&self) -> String {
-        let host = format!("{:?}", self.host).to_lowercase();
+        let host = self.host.name();
         let model = self.cpu_model.map_or_else(String::new, |model| format!(" {model}"));
         let accel = if self.accel == Accel::Kvm { " under KVM" } else { "" };
         let arguments = if self.kernel_arguments.is_empty() { "" } else { " " };

@@ -97,7 +97,7 @@ fn boot(build: &LabBuild, job: &Job, tell: impl FnMut(Outcome)) -> Result<()> {
     let variables = [
         // The JSON of libtest is not stable: this says that we know.
         "RUSTC_BOOTSTRAP=1".to_owned(),
-        format!("LAB_HOST={}", format!("{:?}", boot.host).to_lowercase()),
+        format!("LAB_HOST={}", boot.host.name()),
         format!("LAB_KERNEL={}", boot.kernel),
         format!("LAB_CPU_MODEL={}", boot.cpu_model.unwrap_or_default()),
     ];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::trace_instance::TraceInstance;
+use super::{trace_instance::TraceInstance, wait_until};
 
 /// A trace instance that takes one event, and is asked for nothing but how many there were.
 pub(crate) struct KernelCounter {
@@ -32,6 +32,13 @@ impl KernelCounter {
         let of = |cpu| events(&self.instance.read(&format!("per_cpu/cpu{cpu}/stats")));
         self.instance.cpus().into_iter().map(|cpu| (cpu, of(cpu))).collect()
     }
+}
+
+/// Waits until there have been more than so many exits from now on, of whomever.
+#[track_caller]
+pub(crate) fn wait_for_exits(number: u64) {
+    let counter = KernelCounter::start("kvm/kvm_exit", None);
+    wait_until("the guest makes exits", || counter.count() > number);
 }
 
 /// Overwritten and dropped events were events too.

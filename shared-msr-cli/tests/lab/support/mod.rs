@@ -25,7 +25,7 @@ pub(crate) use covered::Covered;
 pub(crate) use guest::Guest;
 pub(crate) use histogram::Histogram;
 pub(crate) use host::{Host, close_windows, on_cpu, wait_until};
-pub(crate) use kernel_counter::KernelCounter;
+pub(crate) use kernel_counter::{KernelCounter, wait_for_exits};
 pub(crate) use kvm_modules::{WithoutKvm, vendor_module};
 pub(crate) use looks::Looks;
 pub(crate) use measured::{Measured, Measuring, measure, report_on};
