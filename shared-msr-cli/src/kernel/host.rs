@@ -88,6 +88,11 @@ pub fn vendor() -> Result<Vendor, Obstacle> {
     Err(Obstacle::new(problem, format!("{loads}: modprobe kvm_intel, or modprobe kvm_amd")))
 }
 
+/// Whether KVM is a module here, rather than part of vmlinux: only what was loaded has a state (kernel/module/main.c, `modinfo_attrs`).
+pub fn kvm_is_module() -> bool {
+    Path::new("/sys/module/kvm/initstate").exists()
+}
+
 /// Tells one loading of the vendor's module from the next: the number of its folder in sysfs, which is made anew each time. None
 /// while it is not there.
 pub fn loading(vendor: Vendor) -> Option<u64> {

@@ -38,13 +38,18 @@ const OWN_OFFSET: &str = "this_cpu_off";
 /// vmlinux's linker script: bounds of the per-CPU variables.
 const PER_CPU_BOUNDS: [&str; 2] = ["__per_cpu_start", "__per_cpu_end"];
 
-/// One line of /proc/kallsyms.
+/// vmlinux's linker script: where its image ends.
+const IMAGE_END: &str = "_end";
+/// How the kernel tells a module's symbols from others of the same name (kernel/module/kallsyms.c, `module_kallsyms_lookup_name`).
+const KVM: &str = "kvm:";
+
+/// One symbol, as in a line of /proc/kallsyms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Symbol {
     /// Its address; 0 when the kernel hides addresses from this process.
     pub address: u64,
-    /// The type letter, as in nm(1).
-    pub kind: char,
+    /// Of type `a`, as in nm(1): a module's per-CPU variable (kernel/module/kallsyms.c, `elf_type`).
+    pub is_absolute: bool,
     /// Not part of vmlinux.
     pub in_module: bool,
 }
@@ -91,23 +96,46 @@ impl Symbols {
     /// Picks the symbols that matter out of text in the format of /proc/kallsyms.
     pub fn parse(mut kallsyms: impl BufRead) -> io::Result<Self> {
         let mut found = HashMap::new();
-        let mut line = String::new();
-        while kallsyms.read_line(&mut line)? > 0 {
-            let mut fields = line.split_whitespace();
-            if let (Some(address), Some(kind), Some(name)) = (fields.next(), fields.next(), fields.next())
-                && let Some(name) = wanted(name)
-                && let Ok(address) = u64::from_str_radix(address, 16)
-            {
-                let module = fields.next();
-                // Another module may have a variable of the same name.
-                if module.is_none_or(|module| module == "[kvm]") {
-                    let kind = kind.chars().next().unwrap_or('?');
-                    found.insert(name, Symbol { address, kind, in_module: module.is_some() });
-                }
+        let mut line = Vec::new();
+        while kallsyms.read_until(b'\n', &mut line)? > 0 {
+            if let Some((name, symbol)) = wanted_in(&line) {
+                found.insert(name, symbol);
             }
             line.clear();
         }
         Ok(Self(found))
+    }
+
+    /// What [`Self::looked_up`] asks for: each name of KVM in its module and in vmlinux, the others in vmlinux.
+    pub fn questions() -> Vec<String> {
+        let in_module = of_kvm().map(|name| format!("{KVM}{name}"));
+        in_module.chain(of_kvm().chain(of_vmlinux()).chain([IMAGE_END]).map(str::to_owned)).collect()
+    }
+
+    /// Picks the symbols that matter by their addresses, which `bpf_kallsyms_lookup_name` knows; none if it does not know where vmlinux
+    /// ends.
+    pub fn looked_up(address: impl Fn(&str) -> Option<u64>) -> Option<Self> {
+        let image_end = address(IMAGE_END)?;
+        let mut found = HashMap::new();
+        for name in of_kvm() {
+            if let Some(address) = address(&format!("{KVM}{name}")) {
+                // Modules are loaded above vmlinux (arch/x86/include/asm/pgtable_64_types.h, MODULES_VADDR); their per-CPU variables
+                // have a place in the per-CPU memory that vmlinux begins, at 0 or, from 6.15 on, inside of its image.
+                found.insert(name, Symbol { address, is_absolute: address < image_end, in_module: true });
+            }
+        }
+        // A name without a module may be that of any module.
+        let is_module = !found.is_empty();
+        for name in of_kvm().filter(|_| !is_module).chain(of_vmlinux()) {
+            if let Some(address) = address(name).filter(|address| *address < image_end) {
+                found.insert(name, Symbol { address, is_absolute: false, in_module: false });
+            }
+        }
+        // Up to 6.14 it is 0, and a symbol of value 0 is not looked up.
+        if found.contains_key(PER_CPU_BOUNDS[1]) {
+            found.entry(PER_CPU_BOUNDS[0]).or_insert(Symbol { address: 0, is_absolute: false, in_module: false });
+        }
+        Some(Self(found))
     }
 
     fn first(&self, names: &[&'static str]) -> Option<(&'static str, Symbol)> {
@@ -173,7 +201,7 @@ impl Symbols {
     fn is_per_cpu(&self, symbol: Symbol) -> bool {
         let bounds = PER_CPU_BOUNDS.map(|name| self.0.get(name).map(|symbol| symbol.address));
         let in_section = matches!(bounds, [Some(start), Some(end)] if (start..end).contains(&symbol.address));
-        symbol.kind.eq_ignore_ascii_case(&'a') || (in_section && !symbol.in_module)
+        symbol.is_absolute || (in_section && !symbol.in_module)
     }
 
     /// Where each CPU keeps the vCPU that is loaded on it, as the offset in its memory; none where that is not known.
@@ -200,17 +228,31 @@ impl Symbols {
     }
 }
 
+/// The names of KVM's own symbols.
+fn of_kvm() -> impl Iterator<Item = &'static str> {
+    let of_eras = SETTERS.into_iter().chain(DROPPERS).chain(STRUCTURES).chain(GLOBALS);
+    of_eras.chain([CLOSER, LIST, LIST_LENGTH, RUNNING_VCPU])
+}
+
+/// The names of vmlinux's.
+fn of_vmlinux() -> impl Iterator<Item = &'static str> {
+    PER_CPU_BOUNDS.into_iter().chain([PER_CPU_OFFSET, OWN_OFFSET]).chain(TRACEPOINT_GUARD)
+}
+
 fn wanted(name: &str) -> Option<&'static str> {
-    SETTERS
-        .iter()
-        .chain(&DROPPERS)
-        .chain(&STRUCTURES)
-        .chain(&GLOBALS)
-        .chain(&PER_CPU_BOUNDS)
-        .chain(&[CLOSER, LIST, LIST_LENGTH, PER_CPU_OFFSET, OWN_OFFSET, RUNNING_VCPU])
-        .chain(&TRACEPOINT_GUARD)
-        .find(|wanted| **wanted == name)
-        .copied()
+    of_kvm().chain(of_vmlinux()).find(|wanted| *wanted == name)
+}
+
+/// The symbol of a line, if it is one of those that matter: almost none is, so the name is looked at first.
+fn wanted_in(line: &[u8]) -> Option<(&'static str, Symbol)> {
+    let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let (address, kind, name) = (fields.next()?, fields.next()?, fields.next()?);
+    let name = wanted(str::from_utf8(name).ok()?)?;
+    let address = u64::from_str_radix(str::from_utf8(address).ok()?, 16).ok()?;
+    let module = fields.next();
+    // Another module may have a variable of the same name.
+    let is_ours = module.is_none_or(|module| module == b"[kvm]");
+    is_ours.then_some((name, Symbol { address, is_absolute: kind.eq_ignore_ascii_case(b"a"), in_module: module.is_some() }))
 }
 
 /// The address, if the kernel shows addresses to this process.
@@ -286,6 +328,52 @@ ffffffffc0999999 d user_return_msrs\t[other]
         };
     }
     const SET: &str = "kvm_set_user_return_msr";
+
+    /// What the kernel answers whose /proc/kallsyms this is.
+    fn looked_up(kallsyms: &str) -> Symbols {
+        let mut addresses = HashMap::from([(IMAGE_END.to_owned(), 0xffff_ffff_8420_0000)]);
+        for line in kallsyms.lines() {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let module = fields.get(3).map_or_else(String::new, |module| format!("{}:", module.trim_matches(['[', ']'])));
+            let address = u64::from_str_radix(fields[0], 16).unwrap();
+            if address != 0 {
+                addresses.insert(format!("{module}{}", fields[2]), address);
+            }
+        }
+        Symbols::looked_up(|name| addresses.get(name).copied()).unwrap()
+    }
+
+    #[test]
+    fn symbols_that_are_looked_up_are_those_of_the_file() {
+        for (series, kallsyms) in
+            [kernel!("5.10"), kernel!("6.1"), kernel!("6.12"), kernel!("6.16"), kernel!("6.18"), kernel!("7.2"), kernel!("7.3")]
+        {
+            let (of_file, looked_up) = (symbols(kallsyms), looked_up(kallsyms));
+            assert_eq!(looked_up.structures(), of_file.structures(), "{series}");
+            assert_eq!(looked_up.list(), of_file.list(), "{series}");
+            assert_eq!(looked_up.running_vcpu(), of_file.running_vcpu(), "{series}");
+            assert_eq!(looked_up.own_offset(), of_file.own_offset(), "{series}");
+            assert_eq!(looked_up.per_cpu_offsets(), of_file.per_cpu_offsets(), "{series}");
+            assert_eq!(looked_up.setter(), of_file.setter(), "{series}");
+            assert_eq!(looked_up.closer().unwrap().address, of_file.closer().unwrap().address, "{series}");
+            assert_eq!(looked_up.dropper(), of_file.dropper(), "{series}");
+            assert!(looked_up.kvm_is_module(), "{series}");
+        }
+    }
+
+    #[test]
+    fn of_a_built_in_kvm_the_symbols_of_vmlinux_are_taken_and_no_module_s() {
+        let built_in = |name: &str| match name {
+            "_end" => Some(0xffff_ffff_8420_0000),
+            "kvm_on_user_return" => Some(0xffff_ffff_8100_0000),
+            "user_return_msrs" => Some(0xffff_ffff_c000_0000),
+            _ => None,
+        };
+        let symbols = Symbols::looked_up(built_in).unwrap();
+        assert!(symbols.closer().is_ok() && !symbols.kvm_is_module());
+        assert!(symbols.structures().is_err(), "that is in a module which is not KVM");
+        assert!(Symbols::looked_up(|_| None).is_none());
+    }
 
     #[test]
     fn every_kernel_from_5_10_has_the_functions_and_the_per_cpu_variables() {

@@ -4,6 +4,7 @@
 use std::{thread, time::Duration};
 
 use super::{
+    lookup,
     peek::Peek,
     target::{Tables, Target},
 };
@@ -99,13 +100,12 @@ impl Survey {
         let vendor = self.keep("kvm", Weight::Fatal, host::vendor(), |vendor| vendor.module().to_owned());
         // Without KVM, the lack of its symbols is no news.
         let (host, vendor) = (host.ok()?, vendor.ok()?);
-        let symbols = self.keep("symbols", Weight::Limit, Symbols::read(), |_| "/proc/kallsyms".to_owned());
-        let symbols = symbols.unwrap_or_default();
+        let btf = KernelBtf::read(host::kvm_is_module());
+        let symbols = self.symbols(&btf).unwrap_or_default();
         let setter = self.keep("setter", Weight::Limit, symbols.setter(), |name| (*name).to_owned());
         let closer = self.keep("closer", Weight::Limit, symbols.closer(), |_| CLOSER.to_owned());
         let dropper = symbols.dropper();
         let _ = self.keep("kprobes", Weight::Limit, kprobes::check(), Clone::clone);
-        let btf = KernelBtf::read(symbols.kvm_is_module());
         let described = btf.kvm().map(|_| ()).map_err(|why| {
             Obstacle::new(why, "fentry needs CONFIG_DEBUG_INFO_BTF and CONFIG_DEBUG_INFO_BTF_MODULES; kprobes do without")
         });
@@ -114,6 +114,16 @@ impl Survey {
         let tables = self.tables(&symbols, (&host, vendor), &btf);
         let tracepoints_are_preemptible = symbols.tracepoints_are_preemptible();
         Some(Target { host, vendor, setter, closer, dropper, tracepoints_are_preemptible, tables, btf })
+    }
+
+    /// Asks the kernel for the symbols where that is quick, or else reads its list.
+    fn symbols(&mut self, btf: &KernelBtf) -> Result<Symbols, Obstacle> {
+        match lookup::symbols(btf) {
+            Ok(symbols) => self.keep("symbols", Weight::Limit, Ok(symbols), |_| "looked up by name".to_owned()),
+            Err(why) => {
+                self.keep("symbols", Weight::Limit, Symbols::read(), |_| format!("/proc/kallsyms, because {}", why.problem))
+            }
+        }
     }
 
     fn tables(&mut self, symbols: &Symbols, (host, vendor): (&Host, Vendor), btf: &KernelBtf) -> Result<Tables, Obstacle> {

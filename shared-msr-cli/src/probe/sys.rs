@@ -7,7 +7,10 @@ use std::{
 };
 
 use aya::Pod;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
+
+/// Some helpers are for programs under the GPL alone, and the kernel knows this name of a choice (include/linux/license.h).
+const LICENSE: &CStr = c"Dual MIT/GPL";
 
 /// Where a function is hooked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +71,34 @@ fn try_load(program: &TracingProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd>
     load.license = program.license.as_ptr() as u64;
     load.attach_btf_id = program.function;
     load.__bindgen_anon_1.attach_btf_obj_fd = program.module.map_or(0, |module| module.as_raw_fd().cast_unsigned());
-    // The last byte stays 0.
-    for (to, from) in load.prog_name.iter_mut().take(15).zip(program.name.bytes()) {
-        *to = from.cast_signed();
-    }
+    set_name(&mut load.prog_name, program.name);
     if !log.is_empty() {
         load.log_level = 1;
         load.log_buf = log.as_mut_ptr() as u64;
         load.log_size = log.len() as u32;
     }
     descriptor(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)?)
+}
+
+/// Loads a program that is run on demand, and may call what the kernel lets only such programs call: `BPF_PROG_TYPE_SYSCALL`, since 5.14.
+pub(super) fn load_syscall(name: &str, instructions: &[bpf_insn]) -> io::Result<OwnedFd> {
+    let mut attributes = empty();
+    // SAFETY: plain integers in a union, all zero so far.
+    let load = unsafe { &mut attributes.__bindgen_anon_3 };
+    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32;
+    load.prog_flags = BPF_F_SLEEPABLE;
+    load.insn_cnt = instructions.len() as u32;
+    load.insns = instructions.as_ptr() as u64;
+    load.license = LICENSE.as_ptr() as u64;
+    set_name(&mut load.prog_name, name);
+    descriptor(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)?)
+}
+
+/// Runs such a program once.
+pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<()> {
+    let mut attributes = empty();
+    attributes.test.prog_fd = program.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attributes).map(|_| ())
 }
 
 /// Attaches a loaded tracing program to what it was loaded for.
@@ -152,6 +173,13 @@ fn name_of(object: &OwnedFd) -> io::Result<Vec<u8>> {
     attributes.info.info = (&raw mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec())
+}
+
+/// Shown in any listing of the kernel's programs; what is too long is cut, and the last byte stays 0.
+fn set_name(to: &mut [libc::c_char; 16], name: &str) {
+    for (to, from) in to.iter_mut().take(15).zip(name.bytes()) {
+        *to = from.cast_signed();
+    }
 }
 
 fn empty() -> bpf_attr {

@@ -2,11 +2,16 @@
 
 use std::{fs, process::Command};
 
+use shared_msr::probe::refuse;
 use tempfile::NamedTempFile;
+
+use super::Refused;
 
 /// Another content is mounted over a file in /proc or /sys. It is taken away when the value is dropped.
 pub(crate) struct Covered {
     file: &'static str,
+    /// What does not ask the file, and would see through it.
+    _refused: Option<Refused>,
     _content: NamedTempFile,
 }
 
@@ -17,7 +22,8 @@ impl Covered {
         fs::write(covering.path(), content).unwrap();
         let mounted = Command::new("mount").arg("--bind").arg(covering.path()).arg(file).status().unwrap();
         assert!(mounted.success(), "cannot mount over {file}");
-        Self { file, _content: covering }
+        let refused = (file == "/proc/kallsyms").then(|| Refused::way(refuse::LOOKUP));
+        Self { file, _refused: refused, _content: covering }
     }
 
     /// Takes a function or variable out of the kernel's list of symbols.

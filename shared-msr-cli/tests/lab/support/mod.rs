@@ -11,6 +11,7 @@ mod kvm_modules;
 mod looks;
 mod measured;
 mod program;
+mod refused;
 mod reused_addresses;
 mod setting;
 mod sound;
@@ -32,6 +33,7 @@ pub(crate) use measured::{Measured, Measuring, measure, report_on};
 pub(crate) use program::{
     Ended, Foreign, Running, arguments, command, inspect, is_attached, json, modest, process_named, shared_msr,
 };
+pub(crate) use refused::Refused;
 pub(crate) use reused_addresses::ReusedAddresses;
 pub(crate) use setting::Setting;
 pub(crate) use sound::{Counter, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified};

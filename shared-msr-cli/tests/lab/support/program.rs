@@ -11,10 +11,10 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use shared_msr::commands::inspect::Document;
+use shared_msr::{commands::inspect::Document, probe::refuse};
 use tempfile::tempfile;
 
-use super::{Report, wait_until};
+use super::{Refused, Report, wait_until};
 
 /// Where the lab has it.
 const SHARED_MSR: &str = "/bin/shared-msr";
@@ -63,6 +63,10 @@ pub(crate) fn json<T: DeserializeOwned>(text: &str) -> Result<T, serde_json::Err
 pub(crate) fn command(words: &str) -> Command {
     let mut command = Command::new(SHARED_MSR);
     command.args(arguments(words));
+    let refused = Refused::ways();
+    if !refused.is_empty() {
+        command.env(refuse::VARIABLE, refused);
+    }
     command
 }
 

@@ -1,0 +1,21 @@
+//! Ways that are refused because a test asks for it. Kernels that lack a way are seldom at hand; so what is done instead stays alive on
+//! one that lacks nothing.
+
+use std::env;
+
+use crate::obstacle::Obstacle;
+
+/// The environment variable that names the refused ways, with commas between them.
+pub const VARIABLE: &str = "SHARED_MSR_REFUSE";
+
+/// [`super::lookup`]: symbols by name.
+pub const LOOKUP: &str = "lookup";
+
+/// Whether a way may be tried.
+pub(super) fn check(way: &str) -> Result<(), Obstacle> {
+    let refused = env::var(VARIABLE).unwrap_or_default();
+    if refused.split(',').any(|refused| refused == way) {
+        return Err(Obstacle::new(format!("{VARIABLE} refuses {way}"), format!("take {way} out of that environment variable")));
+    }
+    Ok(())
+}
