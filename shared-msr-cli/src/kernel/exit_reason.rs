@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use btf_rs::{Btf, Type};
-
 use super::{
-    btf::{self, KernelBtf, field},
+    btf::{Btf, KernelBtf},
     host::Vendor,
     vcpu,
 };
@@ -45,7 +43,7 @@ impl ReasonPath {
         };
         let vendor_btf = vendor_btf()?;
         let offset = |structure: &str, path: &[&str]| {
-            offset(&vendor_btf, structure, path).ok_or_else(|| format!("BTF has no {structure}.{}", path.join(".")))
+            vendor_btf.offset(structure, path).ok_or_else(|| format!("BTF has no {structure}.{}", path.join(".")))
         };
         match vendor {
             // struct vcpu_vt is shared with TDX, at the same place (6.16 on); before, the reason was in vcpu_vmx itself.
@@ -90,21 +88,6 @@ impl Record {
     }
 }
 
-/// Offset of a member of a member, all of them in place.
-pub(super) fn offset(btf: &Btf, structure: &str, path: &[&str]) -> Option<usize> {
-    let mut structure = btf::structure(btf, &[structure])?;
-    let mut sum = 0;
-    for (position, name) in path.iter().enumerate() {
-        let (offset, member) = field(btf, &structure, name)?;
-        sum += offset;
-        if position + 1 < path.len() {
-            let Ok(Type::Struct(inner)) = btf.resolve_chained_type(member) else { return None };
-            structure = inner;
-        }
-    }
-    Some(sum)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,7 +100,7 @@ mod tests {
     }
 
     fn path(kvm: &[u8], vendor_btf: &[u8], vendor: Vendor) -> Result<ReasonPath, String> {
-        ReasonPath::from_btf(&Btf::from_bytes(kvm).unwrap(), || Ok(Btf::from_bytes(vendor_btf).unwrap()), vendor)
+        ReasonPath::from_btf(&Btf::parse(kvm.to_vec()).unwrap(), || Ok(Btf::parse(vendor_btf.to_vec()).unwrap()), vendor)
     }
 
     fn in_vcpu(first: usize, second: Option<usize>) -> Result<ReasonPath, String> {

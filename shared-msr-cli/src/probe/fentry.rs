@@ -12,10 +12,7 @@ use super::{
     object::{self, OBJECT},
     sys::{self, At, TracingProgram},
 };
-use crate::{
-    kernel::btf::{KernelBtf, function_id},
-    obstacle::Obstacle,
-};
+use crate::{kernel::btf::KernelBtf, obstacle::Obstacle};
 
 /// A function of the kernel that BTF knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +62,7 @@ impl Programs {
             Place::Vmlinux => btf.vmlinux(),
         };
         let types = types.map_err(no_btf)?;
-        let id = function_id(types, function).ok_or_else(|| no_btf(format!("BTF has no function {function}")))?;
+        let id = types.function_id(function).ok_or_else(|| no_btf(format!("BTF has no function {function}")))?;
         let module = if place == Place::Kvm && btf.kvm_is_module() {
             Some(sys::module_btf("kvm").map_err(|error| object::refused("the BTF of the module kvm", &error))?)
         } else {
