@@ -3,7 +3,8 @@
 use shared_msr::guest::GuestOutcome;
 
 use crate::support::{
-    Guest, Measured, Running, assert_nothing_lost, assert_verified, command, json, measure, shared_msr, wait_for_exits,
+    Guest, Measured, Running, assert_nothing_lost, assert_verified, command, json, measure, report_over_exits, shared_msr,
+    wait_for_exits,
 };
 
 const GUEST: [&str; 6] = ["shared-msr", "guest", "--format", "json", "--cpu", "0"];
@@ -57,8 +58,7 @@ fn a_guest_with_the_host_s_value_has_nothing_to_put_off() {
 fn a_guest_that_ran_before_and_goes_on_after_is_counted_from_one_moment_on() {
     let _guest = Guest::endless(0, 0xabc);
     for _ in 0..3 {
-        let ended = shared_msr("report --verify --format json --duration 300ms");
-        let report = ended.report();
+        let report = report_over_exits("", 1000).report();
         let (counts, events) = (report.totals.counts, report.totals.events);
         let (deferred, performed) = (counts.deferred.unwrap(), counts.performed.unwrap());
         assert!(performed > 100, "there is something to count: {counts:?}");

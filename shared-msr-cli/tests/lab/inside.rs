@@ -3,19 +3,13 @@
 //! All but guests runs on CPU 0, so that nothing ends a window of CPU 1.
 
 use crate::support::{
-    Ended, Guest, KernelCounter, Report, Running, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified,
-    command, inspect, on_cpu, shared_msr, wait_for_exits, wait_until,
+    Ended, Guest, KernelCounter, Report, assert_all_attributed, assert_nothing_lost, assert_reconciled, assert_verified, inspect,
+    on_cpu, report_over_exits, shared_msr, wait_until,
 };
 
-/// A report that ends when there have been some thousand exits.
+/// Long enough for guests on two CPUs.
 fn report(words: &str) -> Ended {
-    let mut report = Running::start(&mut command(&format!("report --verify --format json {words}")));
-    report.wait_until_attached();
-    wait_for_exits(5000);
-    report.signal(libc::SIGINT);
-    let ended = report.wait();
-    assert_eq!(ended.status, 0, "{ended:?}");
-    ended
+    report_over_exits(words, 5000)
 }
 
 /// A guest on CPU 1 that stays inside a window: attached hooks and other tasks may end one, but a spinning guest opens the next.

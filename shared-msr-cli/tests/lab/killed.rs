@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::support::{Guest, Running, WithoutKvm, command, shared_msr, wait_until};
+use crate::support::{
+    Guest, Running, WithoutKvm, command, programs_in_kernel, shared_msr, wait_until, wait_until_no_program_is_left,
+};
 
 /// What is hooked: sets, closes, drops.
 const HOOKED: [&str; 3] = ["kvm_set_user_return_msr", "kvm_on_user_return", "kvm_arch_disable_virtualization_cpu"];
@@ -11,21 +13,21 @@ const HOOKED: [&str; 3] = ["kvm_set_user_return_msr", "kvm_on_user_return", "kvm
 /// that are made, and the reader of kernel memory.
 #[test]
 fn nothing_of_kprobes_stays() {
-    assert_nothing_stays("kprobe", 3, " 9 programs");
+    assert_nothing_stays("kprobe", 3, 9);
 }
 
 #[test]
 fn nothing_of_fentry_stays() {
-    assert_nothing_stays("fentry", 3, " 9 programs");
+    assert_nothing_stays("fentry", 3, 9);
 }
 
 /// WRMSRs take the place of the three functions.
 #[test]
 fn nothing_of_tracepoints_stays() {
-    assert_nothing_stays("tracepoint", 0, " 7 programs");
+    assert_nothing_stays("tracepoint", 0, 7);
 }
 
-fn assert_nothing_stays(step: &str, functions: usize, programs: &str) {
+fn assert_nothing_stays(step: &str, functions: usize, programs: usize) {
     let guest = Guest::start("--spin --cpuids 1 --tsc-aux 0xabc");
     let before = [mounts(), kprobe_events()];
     assert!(before[0].len() > 3, "mounts are listed: {before:?}");
@@ -33,18 +35,22 @@ fn assert_nothing_stays(step: &str, functions: usize, programs: &str) {
         let mut report = Running::start(&mut command(&format!("report --probe {step}")));
         report.wait_until_attached();
         // The listings must be able to show what they are asked for, or their silence would mean nothing.
-        wait_until("the kernel lists all programs", || listed_programs().contains(programs));
+        assert_eq!(programs_in_kernel().len(), programs, "{:?}", programs_in_kernel());
         assert_eq!(hooked_functions().len(), functions, "{:?}", hooked_functions());
         assert!(!descriptors().is_empty(), "descriptors of programs are seen while it measures");
+        if signal == libc::SIGKILL {
+            assert!(listed_programs().contains(&format!(" {programs} programs")), "{}", listed_programs());
+        }
         report.signal(signal);
         let ended = report.wait();
         assert_eq!(ended.status, status, "{ended:?}");
         assert_eq!(descriptors(), [] as [PathBuf; 0]);
         // The kernel takes functions off, and frees programs, after the last descriptor is closed.
         wait_until("no function is hooked any more", || hooked_functions().is_empty());
-        wait_until("no program is left", || listed_programs().contains("no program of shared-msr"));
+        wait_until_no_program_is_left();
         assert_eq!([mounts(), kprobe_events()], before);
     }
+    assert!(listed_programs().contains("no program of shared-msr"), "{}", listed_programs());
     guest.stop();
     // Modules that something still held could not be taken out.
     drop(WithoutKvm::new());

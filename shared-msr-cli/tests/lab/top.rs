@@ -12,7 +12,10 @@ use std::{
 
 use shared_msr::guest::GuestOutcome;
 
-use crate::support::{KernelCounter, OnTerminal, Report, Terminal, is_attached, json, process_named, shared_msr, wait_until};
+use crate::support::{
+    KernelCounter, OnTerminal, Report, Terminal, is_attached, json, process_named, shared_msr, wait_until,
+    wait_until_no_program_is_left,
+};
 
 /// Of the view with the loads.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -29,14 +32,6 @@ fn measuring() -> u32 {
         process.is_some_and(is_attached)
     });
     process.unwrap()
-}
-
-/// Nothing of the program is left in the kernel.
-#[track_caller]
-fn assert_no_program_is_left() {
-    let doctor = shared_msr("doctor").stdout;
-    let others = doctor.lines().find(|line| line.contains(" others ")).unwrap_or_else(|| panic!("{doctor}"));
-    assert!(others.contains("no program of shared-msr"), "{others}");
 }
 
 /// A view that is begun by a shell, as a person does it.
@@ -76,7 +71,7 @@ impl Session {
         assert_eq!(fs::read_to_string("/tmp/top.status").unwrap().trim(), "0", "the view's exit status");
         assert!(self.terminal.settings() == self.settings, "the terminal's settings are as before");
         wait_until("the picture is left and the cursor is back", || self.terminal.is_left());
-        assert_no_program_is_left();
+        wait_until_no_program_is_left();
     }
 }
 
@@ -248,6 +243,6 @@ fn a_terminal_that_hangs_up_ends_the_view_without_a_panic() {
         terminal.hang_up();
         // 101 would be a panic.
         assert_eq!(shell.wait(), Some(1), "{script}");
-        assert_no_program_is_left();
+        wait_until_no_program_is_left();
     }
 }

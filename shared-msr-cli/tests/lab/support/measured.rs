@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::{Counter, Ended, KernelCounter, Report, Running, arguments, assert_reconciled, close_windows, command, json};
+use super::{
+    Counter, Ended, KernelCounter, Report, Running, arguments, assert_reconciled, close_windows, command, json, wait_for_exits,
+};
 
 /// Where the report is written, so that standard output is the measured command's own.
 const REPORT: &str = "/tmp/report.json";
@@ -31,6 +33,17 @@ pub(crate) fn report_on(words: &str, measured: &[&str]) -> (Ended, Report) {
     let ended = start(words, measured).wait();
     let report = read(&ended);
     (ended, report)
+}
+
+/// A report with the check that ends as Ctrl-C ends it, once there have been so many exits on the host.
+pub(crate) fn report_over_exits(words: &str, exits: u64) -> Ended {
+    let mut report = Running::start(&mut command(&format!("report --verify --format json {words}")));
+    report.wait_until_attached();
+    wait_for_exits(exits);
+    report.signal(libc::SIGINT);
+    let ended = report.wait();
+    assert_eq!(ended.status, 0, "{ended:?}");
+    ended
 }
 
 /// A report with the check that measures until it is told to end, while the kernel counts the same.

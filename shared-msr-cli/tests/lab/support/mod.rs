@@ -29,9 +29,10 @@ pub(crate) use host::{Host, close_windows, on_cpu, wait_until};
 pub(crate) use kernel_counter::{KernelCounter, wait_for_exits};
 pub(crate) use kvm_modules::{WithoutKvm, vendor_module};
 pub(crate) use looks::Looks;
-pub(crate) use measured::{Measured, Measuring, measure, report_on};
+pub(crate) use measured::{Measured, Measuring, measure, report_on, report_over_exits};
 pub(crate) use program::{
-    Ended, Foreign, Running, arguments, command, inspect, is_attached, json, modest, process_named, shared_msr,
+    Ended, Foreign, Running, arguments, command, inspect, is_attached, json, modest, process_named, programs_in_kernel,
+    shared_msr, wait_until_no_program_is_left,
 };
 pub(crate) use refused::Refused;
 pub(crate) use reused_addresses::ReusedAddresses;

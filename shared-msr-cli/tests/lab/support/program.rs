@@ -10,8 +10,12 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use aya::programs::{ProgramInfo, loaded_programs};
 use serde::de::DeserializeOwned;
-use shared_msr::{commands::inspect::Document, probe::refuse};
+use shared_msr::{
+    commands::inspect::Document,
+    probe::{probes::PROGRAM_PREFIX, refuse},
+};
 use tempfile::tempfile;
 
 use super::{Refused, Report, wait_until};
@@ -197,6 +201,18 @@ impl Drop for Foreign {
             send(self.0, libc::SIGKILL);
         }
     }
+}
+
+/// Our programs that the kernel has, by name. One that goes while it is looked at is one, too.
+pub(crate) fn programs_in_kernel() -> Vec<String> {
+    let name = |program: ProgramInfo| program.name_as_str().unwrap_or_default().to_owned();
+    let names = loaded_programs().map(|program| program.map_or_else(|error| format!("{PROGRAM_PREFIX}({error})"), name));
+    names.filter(|name| name.starts_with(PROGRAM_PREFIX)).collect()
+}
+
+/// Waits until the kernel has freed all our programs, which it does some time after the last descriptor is closed.
+pub(crate) fn wait_until_no_program_is_left() {
+    wait_until("no program is left", || programs_in_kernel().is_empty());
 }
 
 /// Sends a signal to a process.
