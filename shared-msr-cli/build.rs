@@ -28,7 +28,10 @@ fn embed_object() -> Result<ToolChain, String> {
         println!("cargo::rerun-if-changed={}", workspace.join(input).display());
     }
     let tool_chain = ToolChain::find(workspace).map_err(|missing| missing.to_string())?;
-    let object = object::build(&tool_chain, workspace)?;
-    fs::copy(&object, Path::new(&out).join("shared-msr.bpf.o")).map_err(|error| format!("{}: {error}", object.display()))?;
+    let folder = object::build(&tool_chain, workspace)?;
+    for object in object::OBJECTS {
+        let built = folder.join(object);
+        fs::copy(&built, Path::new(&out).join(object)).map_err(|error| format!("{}: {error}", built.display()))?;
+    }
     Ok(tool_chain)
 }

@@ -57,7 +57,10 @@ pub(crate) fn for_bpf(mut cargo: Command, tool_chain: &ToolChain, workspace: &Pa
     cargo
 }
 
-/// Compiles the object and returns its path; on failure, what cargo said.
+/// The objects, by the package's names for them.
+pub(crate) const OBJECTS: [&str; 2] = [PACKAGE, "shared-msr-on-demand"];
+
+/// Compiles the objects and returns the folder where they are; on failure, what cargo said.
 pub(crate) fn build(tool_chain: &ToolChain, workspace: &Path) -> Result<PathBuf, String> {
     let mut cargo = tool_chain.compiler.command("cargo");
     cargo.arg("build");
@@ -66,7 +69,7 @@ pub(crate) fn build(tool_chain: &ToolChain, workspace: &Path) -> Result<PathBuf,
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    Ok(target_dir(workspace).join(TARGET).join(PROFILE).join(PACKAGE))
+    Ok(target_dir(workspace).join(TARGET).join(PROFILE))
 }
 
 /// Apart from the host's artefacts, and one for all profiles: `core` is compiled once.

@@ -9,6 +9,7 @@ pub mod accounting;
 pub mod cause;
 mod cpu_state;
 pub mod event;
+pub mod lookup;
 pub mod owner;
 pub mod reasons;
 pub mod tally;
@@ -73,4 +74,6 @@ mod user {
     unsafe impl aya::Pod for super::event::Event {}
     // SAFETY: as above; the bytes fill whole words.
     unsafe impl aya::Pod for super::PeekBuffer {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::lookup::Question {}
 }

@@ -15,7 +15,8 @@
 //! | `shared_msr_check` | the same, with `--verify`, and where nothing more can be told | every WRMSR of the host |
 //! | `shared_msr_thread_end`, `shared_msr_exec` | raw tracepoints `sched_process_exit`, `sched_process_exec` | every thread, every program |
 //! | `shared_msr_vcpu_made` | raw tracepoint `kvm_write_tsc_offset` | every vCPU that is made, and little else |
-//! | `shared_msr_peek` | nothing: run on demand by user space | at start, at the end, for `inspect` |
+//!
+//! What is attached to nothing, and run by user space, is an object of its own, in `on_demand`.
 //!
 //! Kprobe and classic tracepoint programs return 0: any other value makes the kernel's perf code process the event as well.
 
@@ -44,9 +45,9 @@ mod live;
 #[cfg(target_arch = "bpf")]
 mod memory;
 #[cfg(target_arch = "bpf")]
-mod owner;
+mod object;
 #[cfg(target_arch = "bpf")]
-mod peek;
+mod owner;
 #[cfg(target_arch = "bpf")]
 mod restored;
 #[cfg(target_arch = "bpf")]
@@ -59,19 +60,6 @@ mod userspace_exit;
 mod vcpus;
 #[cfg(target_arch = "bpf")]
 mod write;
-
-#[cfg(target_arch = "bpf")]
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    // The verifier refuses programs that could get here.
-    loop {}
-}
-
-/// GPL-compatible, as `bpf_probe_read_kernel` asks for.
-#[cfg(target_arch = "bpf")]
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// For the host there is nothing to run; the crate still takes part in the workspace.
 #[cfg(not(target_arch = "bpf"))]

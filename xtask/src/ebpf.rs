@@ -18,8 +18,8 @@ pub(crate) fn run() -> Result<()> {
     let tool_chain = find()?;
     println!("xtask: the tool chain for BPF is {tool_chain}");
     lint(&tool_chain)?;
-    let object = object::build(&tool_chain, &workspace::root()).map_err(Error::msg)?;
-    println!("xtask: the object is {}", object.display());
+    let folder = object::build(&tool_chain, &workspace::root()).map_err(Error::msg)?;
+    println!("xtask: {} are in {}", object::OBJECTS.join(" and "), folder.display());
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub mod ladder;
 mod lookup;
 pub mod maps;
 mod object;
+mod on_demand;
 mod peek;
 pub mod probes;
 pub mod refuse;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Compiled by the build script.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr.bpf.o"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr-ebpf"));
 
 /// What the programs have to know of the kernel before they are loaded.
 #[derive(Clone, Debug)]

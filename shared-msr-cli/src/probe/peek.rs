@@ -1,27 +1,18 @@
 //! Kernel memory, read by a BPF program that runs on demand.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
-use aya::{
-    Ebpf,
-    maps::{Array, MapData},
-    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
-};
 use shared_msr_common::{PEEK_BYTES, PeekBuffer};
 
-use super::object::{self, Globals};
+use super::{on_demand::Program, sys::OnDemand};
 use crate::{
     kernel::{lockdown::LOCKED_DOWN, tables::Memory},
     obstacle::Obstacle,
 };
 
-const PROGRAM: &str = "shared_msr_peek";
-
-/// The loaded peek program. It is never attached to anything: `BPF_PROG_TEST_RUN` runs it in the calling thread
-/// (raw tracepoints: Linux 5.10 and later).
+/// The loaded peek program.
 pub(super) struct Peek {
-    bpf: Ebpf,
-    buffer: RefCell<Array<MapData, PeekBuffer>>,
+    program: Program<PeekBuffer>,
     /// How often it was run.
     runs: Cell<u64>,
 }
@@ -29,31 +20,19 @@ pub(super) struct Peek {
 impl Peek {
     /// Loads the program.
     pub(super) fn load() -> Result<Self, Obstacle> {
-        let mut bpf = object::load(&Globals::none())?;
-        let map = bpf.take_map("PEEK").ok_or_else(|| object::missing("map PEEK"))?;
-        let buffer = Array::try_from(map).map_err(|error| object::refused("the map PEEK", &error))?;
-        let program: &mut RawTracePoint = bpf
-            .program_mut(PROGRAM)
-            .ok_or_else(|| object::missing(PROGRAM))?
-            .try_into()
-            .map_err(|error| object::refused(PROGRAM, &error))?;
-        program.load().map_err(|error| object::refused("a program that reads kernel memory", &error))?;
-        Ok(Self { bpf, buffer: RefCell::new(buffer), runs: Cell::new(0) })
+        let what = "a program that reads kernel memory";
+        let program = Program::load(OnDemand::RawTracepoint, what, ("shared_msr_peek", "PEEK"))?;
+        Ok(Self { program, runs: Cell::new(0) })
     }
 }
 
 impl Memory for Peek {
     fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Obstacle> {
-        let program = self.bpf.program(PROGRAM).ok_or_else(|| object::missing(PROGRAM))?;
-        let program: &RawTracePoint = program.try_into().map_err(|error| object::refused(PROGRAM, &error))?;
         // From 1 on: the map begins with zeros.
         let run = self.runs.get() + 1;
         self.runs.set(run);
-        let mut options = RawTracePointRunOptions::new();
-        options.args[..3].copy_from_slice(&[address, length as u64, run]);
-        program.test_run(options).map_err(|error| object::refused("to run a program on demand", &error))?;
-        let buffer = self.buffer.borrow().get(&0, 0).map_err(|error| object::refused("to read the map PEEK", &error))?;
-        answer(&buffer, (address, length), run)
+        self.program.run(&[address, length as u64, run])?;
+        answer(&self.program.answer()?, (address, length), run)
     }
 }
 

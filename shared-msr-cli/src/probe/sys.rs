@@ -9,9 +9,6 @@ use std::{
 use aya::Pod;
 use aya_obj::generated::{BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_btf_info, bpf_cmd, bpf_insn, bpf_prog_type};
 
-/// Some helpers are for programs under the GPL alone, and the kernel knows this name of a choice (include/linux/license.h).
-const LICENSE: &CStr = c"Dual MIT/GPL";
-
 /// Where a function is hooked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
@@ -80,24 +77,41 @@ fn try_load(program: &TracingProgram<'_>, log: &mut [u8]) -> io::Result<OwnedFd>
     descriptor(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)?)
 }
 
-/// Loads a program that is run on demand, and may call what the kernel lets only such programs call: `BPF_PROG_TYPE_SYSCALL`, since 5.14.
-pub(super) fn load_syscall(name: &str, instructions: &[bpf_insn]) -> io::Result<OwnedFd> {
+/// A kind of program that is run on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OnDemand {
+    /// `BPF_PROG_TYPE_RAW_TRACEPOINT`: run with numbers since 5.10 (1b4d60ec162f).
+    RawTracepoint,
+    /// `BPF_PROG_TYPE_SYSCALL`, since 5.14 (79a7f8bdb159): may call what no other program may.
+    Syscall,
+}
+
+/// Loads such a program.
+pub(super) fn load_on_demand(kind: OnDemand, name: &str, instructions: &[bpf_insn], license: &CStr) -> io::Result<OwnedFd> {
     let mut attributes = empty();
     // SAFETY: plain integers in a union, all zero so far.
     let load = unsafe { &mut attributes.__bindgen_anon_3 };
-    load.prog_type = bpf_prog_type::BPF_PROG_TYPE_SYSCALL as u32;
-    load.prog_flags = BPF_F_SLEEPABLE;
+    let (program_type, flags) = match kind {
+        OnDemand::RawTracepoint => (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, 0),
+        OnDemand::Syscall => (bpf_prog_type::BPF_PROG_TYPE_SYSCALL, BPF_F_SLEEPABLE),
+    };
+    load.prog_type = program_type as u32;
+    load.prog_flags = flags;
     load.insn_cnt = instructions.len() as u32;
     load.insns = instructions.as_ptr() as u64;
-    load.license = LICENSE.as_ptr() as u64;
+    load.license = license.as_ptr() as u64;
     set_name(&mut load.prog_name, name);
     descriptor(bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes)?)
 }
 
-/// Runs such a program once.
-pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<()> {
+/// Runs such a program once, with these numbers as its arguments.
+pub(super) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
     let mut attributes = empty();
     attributes.test.prog_fd = program.as_raw_fd().cast_unsigned();
+    if !arguments.is_empty() {
+        attributes.test.ctx_in = arguments.as_ptr() as u64;
+        attributes.test.ctx_size_in = size_of_val(arguments) as u32;
+    }
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attributes).map(|_| ())
 }
 
