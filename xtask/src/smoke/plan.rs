@@ -150,7 +150,6 @@ fn further() -> Vec<Boot> {
         Boot::intel("6.1", &TWO_SHAPES),
         // The verifier alone takes more than a minute.
         Boot::intel("6.1", &["timing::used::tracepoint_cannot_and_says_so", "trace::used::tracepoint_shows_each_event"]),
-        Boot::intel("6.1", &["top::ctrl_z_stops_the_view_and_fg_brings_it_back"]),
         Boot::intel("6.1", &["qemu"]).with_qemu(),
         Boot::amd("6.1", 2, &["qemu"]).with_qemu(),
         Boot::amd("7.3", 2, &["qemu"]).with_qemu(),
