@@ -46,7 +46,7 @@ fn contended() {
     let busy = ["busy_a", "busy_b"].map(|name| Busy::start(folder.path(), name));
     let measuring = Measuring::start("--by vcpu,cause");
     let returns = KernelCounter::start("kvm/kvm_userspace_exit", None);
-    let guest = Guest::start("--cpu 1 --outs 1000000 --cpuids 1500 --tsc-aux 0xabc");
+    let guest = Guest::start_as_others("--cpu 1 --outs 1000000 --cpuids 1500 --tsc-aux 0xabc");
     let process = guest.pid();
     wait_until("both busy tasks have closed windows, together most of them", || {
         let (returns, restores) = (returns.count(), [&busy[0], &busy[1]].map(|busy| busy.restores.count()));

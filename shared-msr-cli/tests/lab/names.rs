@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 /// How often guests have taken turns when there is enough to report.
-const TURNS: u64 = 200;
+const TURNS: u64 = 40;
 /// The measured command ends when this file is there; a signal would not reach into a PID namespace.
 const ENOUGH: &str = "/tmp/enough";
 

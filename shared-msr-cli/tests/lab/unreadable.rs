@@ -20,32 +20,42 @@ const SYMBOLS: [&str; 9] = [
     "empty_zero_page",
 ];
 
-/// The kernel's lines, as fields: address, kind, name and, perhaps, module.
-fn symbols() -> Vec<Vec<String>> {
-    let text = fs::read_to_string("/proc/kallsyms").unwrap();
-    let wanted = text.lines().filter(|line| SYMBOLS.iter().any(|symbol| line.contains(symbol)));
-    wanted.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
-}
+/// The kernel's lines, as fields: address, kind, name and, perhaps, module. To read them takes long, so each test does it once;
+/// not once for all, because modules that are loaded anew are elsewhere.
+struct Symbols(Vec<Vec<String>>);
 
-/// The variable that says how long KVM's list is.
-fn list() -> &'static str {
-    // Since 5.13; before, the length and the list are in one variable.
-    let list = "kvm_nr_uret_msrs";
-    if symbols().iter().any(|fields| fields[2] == list) { list } else { "user_return_msrs_global" }
-}
+impl Symbols {
+    fn read() -> Self {
+        let text = fs::read_to_string("/proc/kallsyms").unwrap();
+        let wanted = text.lines().filter(|line| SYMBOLS.iter().any(|symbol| line.contains(symbol)));
+        Self(wanted.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect())
+    }
 
-fn address_of(symbol: &str) -> String {
-    symbols().into_iter().find(|fields| fields[2] == symbol).unwrap_or_else(|| panic!("no {symbol}"))[0].clone()
-}
+    /// The variable that says how long KVM's list is.
+    fn list(&self) -> &'static str {
+        // Since 5.13; before, the length and the list are in one variable.
+        let list = "kvm_nr_uret_msrs";
+        if self.0.iter().any(|fields| fields[2] == list) { list } else { "user_return_msrs_global" }
+    }
 
-/// Lets the kernel's symbols name another address for this one.
-fn at(symbol: &str, address: &str) -> Covered {
-    let mut symbols = symbols();
-    let mut moved = symbols.iter_mut().filter(|fields| fields[2] == symbol).peekable();
-    assert!(moved.peek().is_some(), "no {symbol} that could be elsewhere");
-    moved.for_each(|fields| address.clone_into(&mut fields[0]));
-    let lines: Vec<String> = symbols.iter().map(|fields| fields.join(" ") + "\n").collect();
-    Covered::with("/proc/kallsyms", &lines.concat())
+    fn address_of(&self, symbol: &str) -> String {
+        self.0.iter().find(|fields| fields[2] == symbol).unwrap_or_else(|| panic!("no {symbol}"))[0].clone()
+    }
+
+    /// Lets the kernel's symbols name another address for this one.
+    fn at(&self, symbol: &str, address: &str) -> Covered {
+        let mut symbols = self.0.clone();
+        let mut moved = symbols.iter_mut().filter(|fields| fields[2] == symbol).peekable();
+        assert!(moved.peek().is_some(), "no {symbol} that could be elsewhere");
+        moved.for_each(|fields| address.clone_into(&mut fields[0]));
+        let lines: Vec<String> = symbols.iter().map(|fields| fields.join(" ") + "\n").collect();
+        Covered::with("/proc/kallsyms", &lines.concat())
+    }
+
+    /// The same for the list, which seems to be empty then.
+    fn with_empty_list(&self) -> Covered {
+        self.at(self.list(), &self.address_of("empty_zero_page"))
+    }
 }
 
 /// A processor that is said to have no `TSC_AUX`, so that an empty list could be true.
@@ -82,18 +92,22 @@ mod wrong_address {
 
     #[test]
     fn of_user_memory_is_named() {
-        for (symbol, name) in [(list(), "KVM's list of MSRs"), ("__per_cpu_offset", "__per_cpu_offset")] {
-            let _covered = at(symbol, USER);
+        let symbols = Symbols::read();
+        for (symbol, name) in [(symbols.list(), "KVM's list of MSRs"), ("__per_cpu_offset", "__per_cpu_offset")] {
+            let _covered = symbols.at(symbol, USER);
             assert_named(&[name, "0x1000", "cannot be read"]);
         }
     }
 
     #[test]
     fn where_nothing_is_mapped_is_named() {
-        for (symbol, name) in
-            [(list(), "KVM's list of MSRs"), ("__per_cpu_offset", "__per_cpu_offset"), ("user_return_msrs", "per-CPU structures")]
-        {
-            let _covered = at(symbol, UNMAPPED);
+        let symbols = Symbols::read();
+        for (symbol, name) in [
+            (symbols.list(), "KVM's list of MSRs"),
+            ("__per_cpu_offset", "__per_cpu_offset"),
+            ("user_return_msrs", "per-CPU structures"),
+        ] {
+            let _covered = symbols.at(symbol, UNMAPPED);
             assert_named(&[name, "0xffff800000000000", "nothing is mapped there"]);
         }
     }
@@ -101,12 +115,13 @@ mod wrong_address {
     /// The kernel's version, and zeros.
     #[test]
     fn of_something_else_is_named() {
+        let symbols = Symbols::read();
         for (symbol, other, name) in [
-            (list(), "linux_banner", "KVM's list of MSRs"),
+            (symbols.list(), "linux_banner", "KVM's list of MSRs"),
             ("__per_cpu_offset", "linux_banner", "__per_cpu_offset"),
             ("__per_cpu_offset", "empty_zero_page", "__per_cpu_offset"),
         ] {
-            let _covered = at(symbol, &address_of(other));
+            let _covered = symbols.at(symbol, &symbols.address_of(other));
             assert_named(&[name]);
         }
     }
@@ -118,12 +133,12 @@ mod used {
 
     #[test]
     fn the_length_of_the_list_is_a_variable_of_its_own() {
-        assert_eq!(list(), "kvm_nr_uret_msrs");
+        assert_eq!(Symbols::read().list(), "kvm_nr_uret_msrs");
     }
 
     #[test]
     fn an_empty_list_is_not_believed_where_the_processor_has_an_msr_for_it() {
-        let _covered = at(list(), &address_of("empty_zero_page"));
+        let _covered = Symbols::read().with_empty_list();
         assert_named(&["it is empty", "kvm_amd uses TSC_AUX"]);
     }
 
@@ -131,7 +146,7 @@ mod used {
     fn an_empty_list_is_not_believed_against_sets_nor_against_a_used_structure() {
         // KVM has not used a structure yet.
         drop(WithoutKvm::new());
-        let _symbols = at(list(), &address_of("empty_zero_page"));
+        let _symbols = Symbols::read().with_empty_list();
         let _processor = without_tsc_aux();
         let report = report();
         assert_eq!(report.status, 1, "{report:?}");
@@ -170,12 +185,12 @@ mod unused {
 
     #[test]
     fn the_list_and_its_length_are_in_one_variable() {
-        assert_eq!(list(), "user_return_msrs_global");
+        assert_eq!(Symbols::read().list(), "user_return_msrs_global");
     }
 
     #[test]
     fn an_empty_list_is_believed() {
-        let _symbols = at(list(), &address_of("empty_zero_page"));
+        let _symbols = Symbols::read().with_empty_list();
         assert_empty_list_is_the_truth();
         let _processor = without_tsc_aux();
         assert_empty_list_is_the_truth();

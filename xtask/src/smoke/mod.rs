@@ -26,7 +26,8 @@ pub(crate) struct Selection {
     /// once
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only tests whose "HOST KERNEL SCENARIO::TEST" contains this, such as "intel 6.1" or "errors"
+    /// Only tests whose "HOST KERNEL SCENARIO::TEST" contains this, such as "intel 6.1" or "errors". A number is meant whole: 6.1 is
+    /// not 6.12
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
     /// Write the table of docs/compatibility.md from what is known of this build: this run, and those before it
@@ -84,13 +85,20 @@ fn jobs(tests: &[String], selection: &Selection) -> Result<Vec<Job>> {
     let wanted = |boot: &Boot| boot.usual || selection.all || selection.only.is_some();
     let named = |boot: &Boot, test: &str| {
         let name = format!("{} {test}", boot.place());
-        selection.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+        selection.only.as_ref().is_none_or(|only| has_in_it(&name, only))
     };
     let jobs = boots.into_iter().filter(wanted).map(|boot| {
         let tests = tests.iter().filter(|test| boot.takes(test) && named(&boot, test)).cloned().collect();
         Job { boot, tests }
     });
     Ok(jobs.filter(|job| !job.tests.is_empty()).collect())
+}
+
+/// Whether a text is part of another one and does not end, or begin, in the middle of a number.
+fn has_in_it(whole: &str, part: &str) -> bool {
+    let digit = |character: Option<char>| character.is_some_and(|character| character.is_ascii_digit());
+    let is_cut = |left: &str, right: &str| digit(left.chars().next_back()) && digit(right.chars().next());
+    whole.match_indices(part).any(|(at, _)| !is_cut(&whole[..at], part) && !is_cut(part, &whole[at + part.len()..]))
 }
 
 fn tell(boot: &Boot, outcome: &Outcome) {
@@ -100,5 +108,22 @@ fn tell(boot: &Boot, outcome: &Outcome) {
         for line in outcome.output.lines() {
             println!("        {line}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_meant_whole_and_words_need_not_be() {
+        let test = "amd 6.12 stalled::times::an_interval_too_long_for_the_clock_is_no_panic";
+        for part in ["amd 6.12", "6.12 stalled", "md 6", "6.12", "times", "stall", "", test] {
+            assert!(has_in_it(test, part), "{part}");
+        }
+        for part in ["amd 6.1", "6.1", "2 stalled", "6.12 times", "7.2"] {
+            assert!(!has_in_it(test, part), "{part}");
+        }
+        assert!(has_in_it("amd 6.12 a::from_6.1_on", "6.1"), "somewhere else it is whole");
     }
 }

@@ -43,7 +43,7 @@ impl Results {
     /// Takes up what has been run just now, and keeps all.
     pub(super) fn keep(&mut self, done: &[Done]) -> Result<()> {
         for one in done {
-            let place = self.passed.entry(one.job.boot.place()).or_default();
+            let place = self.passed.entry(one.job.boot.place_and_cpus()).or_default();
             place.extend(one.outcomes.iter().map(|outcome| (outcome.test.clone(), outcome.passed)));
         }
         fs::write(file(), serde_json::to_vec_pretty(self)?).with_context(|| format!("cannot write {}", file().display()))

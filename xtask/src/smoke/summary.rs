@@ -16,8 +16,7 @@ struct Line {
 pub(super) fn print(done: &[Done]) {
     let mut lines: BTreeMap<(String, &str), Line> = BTreeMap::new();
     for one in done {
-        let cpus = if one.job.boot.smp == 1 { String::new() } else { format!(", {} CPUs", one.job.boot.smp) };
-        let place = one.job.boot.place() + &cpus;
+        let place = one.job.boot.place_and_cpus();
         let mut tests = Duration::ZERO;
         for outcome in &one.outcomes {
             let scenario = outcome.test.split("::").next().unwrap_or_default();

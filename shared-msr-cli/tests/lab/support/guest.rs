@@ -12,8 +12,13 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// Starts one with these arguments, separated by blanks.
+    /// Starts one with these arguments, separated by blanks. It gives way, so that what measures it is not slowed down by it.
     pub(crate) fn start(words: &str) -> Self {
+        Self::start_as(&mut modest(&format!("guest --format json {words}")))
+    }
+
+    /// The same with the share of its CPU that everybody has.
+    pub(crate) fn start_as_others(words: &str) -> Self {
         Self::start_as(&mut command(&format!("guest --format json {words}")))
     }
 
@@ -22,11 +27,9 @@ impl Guest {
         Self { running: Some(Running::start(command)) }
     }
 
-    /// One that runs until it is ended: exits to user space without end, and this many exits that KVM handles before each. What
-    /// measures it is not slowed down by it.
+    /// One that runs until it is ended: exits to user space without end, and this many exits that KVM handles before each.
     pub(crate) fn endless(cpuids: u64, tsc_aux: impl Display) -> Self {
-        let words = format!("guest --format json --outs 1000000000 --cpuids {cpuids} --tsc-aux {tsc_aux}");
-        Self::start_as(&mut modest(&words))
+        Self::start(&format!("--outs 1000000000 --cpuids {cpuids} --tsc-aux {tsc_aux}"))
     }
 
     /// Its process.

@@ -1,7 +1,7 @@
 //! An instance of the kernel's tracing, apart from everybody else's.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -41,7 +41,12 @@ impl TraceInstance {
     }
 
     pub(super) fn write(&self, file: &str, text: &str) {
-        fs::write(self.folder.join(file), text).unwrap_or_else(|error| panic!("cannot write {text:?} to {file}: {error}"));
+        self.try_write(file, text).unwrap_or_else(|error| panic!("cannot write {text:?} to {file}: {error}"));
+    }
+
+    /// The same where it may be that there is no such file any more.
+    pub(super) fn try_write(&self, file: &str, text: &str) -> io::Result<()> {
+        fs::write(self.folder.join(file), text)
     }
 
     pub(super) fn read(&self, file: &str) -> String {
