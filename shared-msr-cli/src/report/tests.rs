@@ -38,6 +38,8 @@ use crate::{
     },
 };
 
+mod percentiles;
+
 fn plain(report: &Report<'_>) -> String {
     table::render(report, Style::Plain)
 }
