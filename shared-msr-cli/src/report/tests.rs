@@ -38,6 +38,7 @@ use crate::{
     },
 };
 
+mod filtered;
 mod percentiles;
 
 fn plain(report: &Report<'_>) -> String {
