@@ -38,6 +38,9 @@ use crate::{
     },
 };
 
+mod filtered;
+mod percentiles;
+
 fn plain(report: &Report<'_>) -> String {
     table::render(report, Style::Plain)
 }
