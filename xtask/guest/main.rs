@@ -1,8 +1,8 @@
 //! The kernel that a real VMM runs in the lab: on each CPU it makes known numbers of VM-exits, and says what it made.
 //!
 //! Multiboot command line: `cpus=N` and, for each CPU, `cpuids=`, `outs=` (to a port without a device), `mmios=` (writes to an
-//! address without a device), `hlts=` (each ended by the local APIC's timer) and `wrmsrs=` (of an MSR that KVM always
-//! intercepts); what is not named is 0. When all CPUs have done their work, the first one writes a line of JSON for each to
+//! address without a device), `hlts=` (each ended by the local APIC's timer) `wrmsrs=` (of an MSR that KVM always
+//! intercepts) and `nested=` (entries of a guest of its own, each ended by a CPUID of that; only with SVM); what is not named is 0. When all CPUs have done their work, the first one writes a line of JSON for each to
 //! port 0xe9 (QEMU: `-debugcon`), and ends the machine by writing 0x10 to port 0x501 (QEMU: `-device
 //! isa-debug-exit,iobase=0x501,iosize=4`, whose exit status is then 33); with `stay=1` it halts instead. A fault resets the
 //! machine.
@@ -17,6 +17,8 @@ use core::arch::x86_64::{__cpuid, __rdtscp};
 use core::arch::{asm, global_asm};
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicU32, Ordering};
+
+mod nested;
 
 global_asm!(include_str!("boot.s"), options(att_syntax));
 
@@ -41,7 +43,7 @@ const OUTPUT_PORT: u16 = 0xe9;
 const EXIT_PORT: u16 = 0x501;
 
 /// What each CPU is told to do, and what it says it did.
-const ACTS: [&[u8]; 5] = [b"cpuids", b"outs", b"mmios", b"hlts", b"wrmsrs"];
+const ACTS: [&[u8]; 6] = [b"cpuids", b"outs", b"mmios", b"hlts", b"wrmsrs", b"nested"];
 
 /// What a CPU has done, in the order of [`ACTS`], and the `TSC_AUX` that it had at its end.
 struct Done {
@@ -65,6 +67,9 @@ extern "C" fn cpu_main(cpu: u32) -> ! {
     wrmsr(LSTAR, 0x1234_5678_9000 + u64::from(cpu));
     wrmsr(SYSCALL_MASK, u64::from(0x700 + cpu));
     let Some(done) = DONE.get(cpu as usize) else { end() };
+    if argument(b"nested") > 0 {
+        nested::prepare(cpu);
+    }
     for (number, act) in ACTS.iter().enumerate() {
         for _ in 0..argument(act) {
             match number {
@@ -72,7 +77,9 @@ extern "C" fn cpu_main(cpu: u32) -> ! {
                 1 => out8(UNUSED_PORT, 0),
                 2 => store(UNUSED_ADDRESS, 0),
                 3 => halt_until_timer(),
-                _ => wrmsr(IGNORED_MSR, 0),
+                4 => wrmsr(IGNORED_MSR, 0),
+                _ if nested::enter(cpu) => {}
+                _ => break,
             };
             done.acts[number].fetch_add(1, Ordering::Relaxed);
         }

@@ -36,6 +36,7 @@ struct GuestCpu {
     mmios: u64,
     hlts: u64,
     wrmsrs: u64,
+    nested: u64,
 }
 
 fn told(ended_or_not: &str, cpus: u32) -> Vec<GuestCpu> {
@@ -166,33 +167,70 @@ fn assert_causes(report: &Report, kernel: &KernelCounted) {
     }
 }
 
-#[test]
-fn two_vcpus_are_counted_thread_by_thread_until_the_vmm_ends() {
+/// A run to its end, and what the report and the kernel say of it.
+fn until_the_vmm_ends(cpus: u32, further: &str) -> (Report, Vec<GuestCpu>, KernelCounted) {
     let measuring = Measuring::start("--by vcpu,reason");
     let kernel = Kernel::start();
-    let words = qemu(2, "");
+    let words = qemu(cpus, further);
     let ended = Running::start(Command::new(&words[0]).args(&words[1..])).wait();
     // Only then: a window that is open when QEMU ends is closed by whoever comes next on that CPU.
     let report = measuring.stop().report;
     let counted = kernel.read();
     assert_eq!(ended.status, GUEST_ENDED_WELL, "{ended:?}");
-    hold(&report, &told(&ended.stdout, 2), &counted);
-    assert!(report.vcpus.iter().all(|row| row.ended), "{:?}", report.vcpus);
+    (report, told(&ended.stdout, cpus), counted)
 }
 
-#[test]
-fn four_vcpus_of_a_vmm_that_stays_are_known_by_its_name() {
-    let measuring = Measuring::start("--by vcpu,reason");
-    let kernel = Kernel::start();
-    let words = qemu(4, "stay=1");
-    let vmm = Running::start(Command::new(&words[0]).args(&words[1..]));
-    wait_until("the guest has said what it did", || vmm.printed().0.lines().count() == 4 && vmm.printed().0.ends_with("}\n"));
-    let report = measuring.stop().report;
-    let counted = kernel.read();
-    let (printed, process) = (vmm.printed().0, vmm.pid());
-    drop(vmm);
-    hold(&report, &told(&printed, 4), &counted);
-    let vm = &report.vms[0];
-    assert_eq!((vm.vm, vm.name.as_deref(), vm.command.as_deref()), (process, Some("web1"), Some("qemu-system-x86")));
-    assert!(report.vcpus.iter().all(|row| row.name.as_deref() == Some("web1") && !row.ended), "{:?}", report.vcpus);
+mod guests {
+    use super::*;
+
+    #[test]
+    fn two_vcpus_are_counted_thread_by_thread_until_the_vmm_ends() {
+        let (report, told, counted) = until_the_vmm_ends(2, "");
+        hold(&report, &told, &counted);
+        assert!(report.vcpus.iter().all(|row| row.ended), "{:?}", report.vcpus);
+    }
+
+    #[test]
+    fn four_vcpus_of_a_vmm_that_stays_are_known_by_its_name() {
+        let measuring = Measuring::start("--by vcpu,reason");
+        let kernel = Kernel::start();
+        let words = qemu(4, "stay=1");
+        let vmm = Running::start(Command::new(&words[0]).args(&words[1..]));
+        wait_until("the guest has said what it did", || vmm.printed().0.lines().count() == 4 && vmm.printed().0.ends_with("}\n"));
+        let report = measuring.stop().report;
+        let counted = kernel.read();
+        let (printed, process) = (vmm.printed().0, vmm.pid());
+        drop(vmm);
+        hold(&report, &told(&printed, 4), &counted);
+        let vm = &report.vms[0];
+        assert_eq!((vm.vm, vm.name.as_deref(), vm.command.as_deref()), (process, Some("web1"), Some("qemu-system-x86")));
+        assert!(report.vcpus.iter().all(|row| row.name.as_deref() == Some("web1") && !row.ended), "{:?}", report.vcpus);
+    }
+}
+
+/// Where the processor has SVM.
+mod of_guests {
+    use super::*;
+
+    /// Each entry of the guest's own guest, and each exit of that, is one of the vCPU that runs both.
+    #[test]
+    fn a_guest_of_the_guest_makes_exits_of_the_same_vcpu() {
+        const ENTRIES: u64 = 40;
+        let reflected = Histogram::start("kvm/kvm_nested_vmexit_inject", &["common_pid"], None);
+        let (report, told, counted) = until_the_vmm_ends(2, &format!("nested={ENTRIES}"));
+        let reflected = reflected.read();
+        hold(&report, &told, &counted);
+        let rows = report.rows.as_deref().unwrap();
+        for guest in &told {
+            assert_eq!(guest.nested, ENTRIES, "each entry was ended by the guest's guest: {guest:?}");
+            let tid = row(&report, guest.cpu).tid;
+            assert_eq!(reflected.get(&vec![tid.into()]), Some(&ENTRIES), "what the kernel passed on to the guest: {reflected:?}");
+            let exits = |reason: &str| -> u64 {
+                let of = rows.iter().filter(|row| row["vcpu"]["tid"] == tid && row["reason"] == reason);
+                of.map(|row| row["exits"].as_u64().unwrap()).sum()
+            };
+            assert_eq!(exits("vmrun"), ENTRIES, "{rows:?}");
+            assert!(exits("cpuid") >= guest.cpuids + ENTRIES, "of both guests: {rows:?}");
+        }
+    }
 }
