@@ -4,6 +4,7 @@ mod fentry;
 pub mod hooks;
 pub mod kernel_log;
 pub mod ladder;
+mod lean;
 mod lookup;
 pub mod maps;
 mod object;

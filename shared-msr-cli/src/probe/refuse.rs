@@ -10,6 +10,10 @@ pub const VARIABLE: &str = "SHARED_MSR_REFUSE";
 
 /// [`super::lookup`]: symbols by name.
 pub const LOOKUP: &str = "lookup";
+/// Maps that are ring buffers.
+pub const RING_BUFFER: &str = "ring_buffer";
+/// Many rows of a map at once.
+pub const BATCH: &str = "batch";
 
 /// Whether a way may be tried.
 pub(super) fn check(way: &str) -> Result<(), Obstacle> {
