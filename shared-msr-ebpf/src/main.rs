@@ -16,6 +16,7 @@
 //! | `shared_msr_thread_end`, `shared_msr_exec` | raw tracepoints `sched_process_exit`, `sched_process_exec` | every thread, every program |
 //! | `shared_msr_vcpu_made` | raw tracepoint `kvm_write_tsc_offset` | every vCPU that is made, and little else |
 //! | `shared_msr_peek` | nothing: run on demand by user space | at start, at the end, for `inspect` |
+//! | `shared_msr_peek_fault` | page faults of one thread of user space, where nothing can be run on demand | the same |
 //!
 //! Kprobe and classic tracepoint programs return 0: any other value makes the kernel's perf code process the event as well.
 

@@ -5,8 +5,8 @@ use std::{fs, path::Path, process::Command};
 
 use crate::support::{Covered, Ended, WithoutKvm, shared_msr};
 
-const USER: &str = "0000000000001000";
-const UNMAPPED: &str = "ffff800000000000";
+pub(crate) const USER: &str = "0000000000001000";
+pub(crate) const UNMAPPED: &str = "ffff800000000000";
 /// Only what matters here, so that it is quick.
 const SYMBOLS: [&str; 9] = [
     "uret_msr",
@@ -28,7 +28,7 @@ fn symbols() -> Vec<Vec<String>> {
 }
 
 /// The variable that says how long KVM's list is.
-fn list() -> &'static str {
+pub(crate) fn list() -> &'static str {
     // Since 5.13; before, the length and the list are in one variable.
     let list = "kvm_nr_uret_msrs";
     if symbols().iter().any(|fields| fields[2] == list) { list } else { "user_return_msrs_global" }
@@ -39,7 +39,7 @@ fn address_of(symbol: &str) -> String {
 }
 
 /// Lets the kernel's symbols name another address for this one.
-fn at(symbol: &str, address: &str) -> Covered {
+pub(crate) fn at(symbol: &str, address: &str) -> Covered {
     let mut symbols = symbols();
     let mut moved = symbols.iter_mut().filter(|fields| fields[2] == symbol).peekable();
     assert!(moved.peek().is_some(), "no {symbol} that could be elsewhere");

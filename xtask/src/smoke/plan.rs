@@ -124,6 +124,8 @@ fn usual() -> Vec<Boot> {
         Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::usage"]),
         Boot::amd("6.12", 1, &["killed", "names"]),
         Boot::amd("6.12", 1, &["reloaded", "stalled"]),
+        Boot::amd("6.12", 2, &["readers"]),
+        Boot::amd("6.1", 2, &["readers"]),
         Boot::amd("6.12", 1, &["errors::switches"]),
         // The same test again on a kernel that never had KVM.
         Boot { load_modules: false, ..Boot::amd("6.12", 1, &[WITHOUT_KVM]) },
