@@ -31,10 +31,22 @@ pub const STOPPED: u64 = 1 << 62;
 /// leaves room for a longer header.
 pub const STRUCTURE_BYTES: usize = 320;
 
-/// How many bytes one run of the peek program copies.
+/// How many bytes one run of the peek programs copies.
 pub const PEEK_BYTES: usize = 512;
 
-/// What the peek program copied, and how that went.
+/// What a peek program is to copy, where it cannot be given arguments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct PeekQuestion {
+    /// The number of the run that answers it. One that has been answered is not answered again.
+    pub run: u64,
+    /// From where.
+    pub address: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// What a peek program copied, and how that went.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct PeekBuffer {
@@ -72,6 +84,8 @@ mod user {
     unsafe impl aya::Pod for super::CauseTally {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::event::Event {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::PeekQuestion {}
     // SAFETY: as above; the bytes fill whole words.
     unsafe impl aya::Pod for super::PeekBuffer {}
     // SAFETY: as above.

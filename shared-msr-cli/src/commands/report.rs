@@ -125,6 +125,11 @@ pub(super) fn describe(probes: &Probes, target: &Target, verbose: bool) {
             notice(format_args!("shared-msr: {} not by {}: {}", refused.event.name(), refused.hook, refused.why));
         }
     }
+    if verbose && let Ok(tables) = &target.tables {
+        for refused in &tables.reader.refused {
+            notice(format_args!("shared-msr: kernel memory not by {}: {}", refused.name, refused.why));
+        }
+    }
     if let Ok(tables) = &target.tables
         && let Some(why) = &tables.layout.without_btf
     {

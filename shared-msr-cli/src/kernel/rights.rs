@@ -50,7 +50,7 @@ fn judge_perf_events(status: &str, paranoid: Option<i32>) -> Result<(), Obstacle
         return Ok(());
     }
     Err(Obstacle::new(
-        "this process may not attach kprobes: it lacks CAP_SYS_ADMIN, and the sysctl kernel.perf_event_paranoid is above 2",
+        "this process may not attach kprobes, nor open other perf events: it lacks CAP_SYS_ADMIN, and the sysctl kernel.perf_event_paranoid is above 2",
         "run it as root (sudo shared-msr ...), or set that sysctl to 2",
     ))
 }

@@ -37,6 +37,8 @@ const PER_CPU_OFFSET: &str = "__per_cpu_offset";
 const OWN_OFFSET: &str = "this_cpu_off";
 /// vmlinux's linker script: bounds of the per-CPU variables.
 const PER_CPU_BOUNDS: [&str; 2] = ["__per_cpu_start", "__per_cpu_end"];
+/// init/version.c, from 6.1 on also init/version-timestamp.c: "Linux version ", and the release.
+const BANNER: &str = "linux_banner";
 
 /// vmlinux's linker script: where its image ends.
 const IMAGE_END: &str = "_end";
@@ -221,6 +223,11 @@ impl Symbols {
         visible(*self.0.get(PER_CPU_OFFSET).ok_or_else(|| missing_data(PER_CPU_OFFSET))?)
     }
 
+    /// Where the kernel's version stands as text.
+    pub fn banner(&self) -> Result<u64, Obstacle> {
+        visible(*self.0.get(BANNER).ok_or_else(|| missing_data(BANNER))?)
+    }
+
     /// Where a CPU keeps its own offset, before that is added; none where it is not listed.
     pub fn own_offset(&self) -> Option<u64> {
         let symbol = self.0.get(OWN_OFFSET).filter(|symbol| !symbol.in_module)?;
@@ -236,7 +243,7 @@ fn of_kvm() -> impl Iterator<Item = &'static str> {
 
 /// The names of vmlinux's.
 fn of_vmlinux() -> impl Iterator<Item = &'static str> {
-    PER_CPU_BOUNDS.into_iter().chain([PER_CPU_OFFSET, OWN_OFFSET]).chain(TRACEPOINT_GUARD)
+    PER_CPU_BOUNDS.into_iter().chain([PER_CPU_OFFSET, OWN_OFFSET, BANNER]).chain(TRACEPOINT_GUARD)
 }
 
 fn wanted(name: &str) -> Option<&'static str> {

@@ -12,7 +12,7 @@ use shared_msr_common::{
 };
 
 use super::{
-    object::{self, Sizes},
+    object::{self, Globals},
     table::Table,
 };
 use crate::obstacle::Obstacle;
@@ -34,8 +34,10 @@ pub struct Maps {
     other_payers: Table<CauseKey, CauseTally>,
     reasons: Array<MapData, ReasonCounters>,
     banks: Table<BankKey, u32>,
-    free_banks: Queue<MapData, u32>,
+    /// Only by reason.
+    free_banks: Option<Queue<MapData, u32>>,
     events_lost: PerCpuArray<MapData, u64>,
+    /// Only while tracing, and until it is taken.
     events: Option<RingBuf<MapData>>,
 }
 
@@ -56,7 +58,8 @@ pub struct Rows {
 
 impl Maps {
     /// Takes the maps out of a loaded object, and fills those that user space has to fill.
-    pub(super) fn take(bpf: &mut Ebpf, sizes: Sizes, cpus: &[u32], by_cpu: bool) -> Result<Self, Obstacle> {
+    pub(super) fn take(bpf: &mut Ebpf, globals: &Globals, cpus: &[u32]) -> Result<Self, Obstacle> {
+        let sizes = globals.sizes;
         let mut maps = Self {
             state: take(bpf, "CPU_STATE")?,
             epoch: take(bpf, ".bss.epoch")?,
@@ -70,18 +73,18 @@ impl Maps {
             other_payers: Table::take(bpf, "OTHER_PAYERS")?,
             reasons: take(bpf, "REASONS")?,
             banks: Table::take(bpf, "BANKS")?,
-            free_banks: take(bpf, "FREE_BANKS")?,
+            free_banks: globals.by_reason.then(|| take(bpf, "FREE_BANKS")).transpose()?,
             events_lost: take(bpf, "EVENTS_LOST")?,
-            events: Some(take(bpf, "EVENTS")?),
+            events: globals.tracing.then(|| take(bpf, "EVENTS")).transpose()?,
         };
         maps.run(false)?;
-        let nobodys: Vec<u64> = if by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
+        let nobodys: Vec<u64> = if globals.by_cpu { cpus.iter().map(|cpu| u64::from(*cpu)).collect() } else { vec![EVERY_CPU] };
         for cpu in nobodys {
             let key = TallyKey { owner: NOBODY, cpu };
             maps.tallies.insert(key, Tally::EMPTY).map_err(|error| refused("to make nobody's row", &error))?;
         }
         for bank in sizes.reasons - sizes.banks..sizes.reasons {
-            maps.free_banks.push(bank, ANY).map_err(|error| refused("to fill the list of banks", &error))?;
+            maps.add_free(bank).map_err(|error| refused("to fill the list of banks", &error))?;
         }
         Ok(maps)
     }
@@ -160,9 +163,14 @@ impl Maps {
         for (key, bank) in rows.banks.iter().filter(|(key, _)| key.owner == owner) {
             self.banks.remove(key)?;
             self.reasons.set(*bank, ReasonCounters::EMPTY, 0).map_err(|error| refused("to empty a bank", &error))?;
-            self.free_banks.push(*bank, ANY).map_err(|error| refused("to give a bank back", &error))?;
+            self.add_free(*bank).map_err(|error| refused("to give a bank back", &error))?;
         }
         self.vcpus.remove(key)
+    }
+
+    /// Says that a bank is nobody's.
+    fn add_free(&mut self, bank: u32) -> Result<(), MapError> {
+        self.free_banks.as_mut().map_or(Ok(()), |banks| banks.push(bank, ANY))
     }
 
     /// Takes out a thread that has ended, with none of its owners left.

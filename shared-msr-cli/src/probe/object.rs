@@ -3,6 +3,7 @@
 use aya::{Ebpf, EbpfLoader};
 use shared_msr_common::{MAX_SLOTS, accounting::SetForm};
 
+use super::{lean, refuse};
 use crate::{
     kernel::{
         exit_reason::{self, ReasonPath, Record},
@@ -72,14 +73,14 @@ pub(super) struct Sizes {
     pub(super) banks: u32,
     /// All banks.
     pub(super) reasons: u32,
-    /// Bytes of the ring buffer of single events.
+    /// Bytes of the ring buffer of single events; entries of what stands in for it where nothing is traced.
     pub(super) events: u32,
 }
 
 impl Sizes {
     /// The smallest ones.
     pub(super) const NONE: Self =
-        Self { vcpus: 1, places: 1, thread_exits: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 4096 };
+        Self { vcpus: 1, places: 1, thread_exits: 1, tallies: 1, causes: 1, other_payers: 1, banks: 1, reasons: 1, events: 1 };
 }
 
 impl Globals {
@@ -104,6 +105,16 @@ impl Globals {
             sizes: Sizes::NONE,
         }
     }
+
+    /// Maps of kinds that not every kernel has, and that the programs do not touch: the globals are constants, so the verifier leaves out
+    /// what they switch off.
+    fn unused_maps(&self) -> Result<Vec<&'static str>, Obstacle> {
+        if self.tracing || self.kernel_log {
+            refuse::check(refuse::RING_BUFFER)?;
+        }
+        let maps = [("EVENTS", self.tracing), ("AYA_LOGS", self.kernel_log), ("FREE_BANKS", self.by_reason)];
+        Ok(maps.into_iter().filter(|(_, used)| !used).map(|(name, _)| name).collect())
+    }
 }
 
 /// Creates the maps. The programs themselves are verified and loaded one by one by who needs them.
@@ -118,6 +129,7 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         Some(ReasonPath::Vcpu { argument, first, second: None }) => (argument, 1, first as u64, 0),
         Some(ReasonPath::Vcpu { argument, first, second: Some(second) }) => (argument, 2, first as u64, second as u64),
     };
+    let object = lean::without(OBJECT, &globals.unused_maps()?)?;
     EbpfLoader::new()
         // The programs ask for no relocation, so aya need not read the kernel's BTF.
         .btf(None)
@@ -155,7 +167,7 @@ pub(super) fn load(globals: &Globals) -> Result<Ebpf, Obstacle> {
         .map_max_entries("REASONS", globals.sizes.reasons)
         .map_max_entries("EVENTS", globals.sizes.events)
         .override_global(aya_log::LEVEL, &log_level, true)
-        .load(OBJECT)
+        .load(&object)
         .map_err(|error| refused("the maps of the BPF programs", &error))
 }
 

@@ -19,7 +19,7 @@ use super::{
 use crate::obstacle::Obstacle;
 
 /// Compiled by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr-on-demand"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr-on-demand"));
 
 /// A loaded program, and the map by which it is asked and answers.
 pub(super) struct Program<V: Pod> {

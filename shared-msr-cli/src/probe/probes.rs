@@ -285,7 +285,7 @@ impl Loaded {
         };
         let mut bpf = object::load(&globals)?;
         let fentry = fentry::Programs::relocate(&bpf);
-        let mut maps = Maps::take(&mut bpf, sizes, cpus, options.by_cpu)?;
+        let mut maps = Maps::take(&mut bpf, &globals, cpus)?;
         let offset = |position: usize| target.tables.as_ref().map_or(0, |tables| tables.per_cpu_offsets[position]);
         let state = |position| CpuState { per_cpu_offset: offset(position), ..CpuState::EMPTY };
         maps.publish((0..cpus.len()).map(state).collect(), target.tables.as_ref().map_or(0, |tables| tables.base))?;

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 
 use super::{
     lookup,
-    peek::Peek,
+    reader::{Known, Reader},
     target::{Tables, Target},
 };
 use crate::{
@@ -126,26 +126,39 @@ impl Survey {
         }
     }
 
+    /// Finds a way to read kernel memory, and keeps why there is no better one.
+    fn reader(&mut self, known: &Known) -> Result<Reader, Obstacle> {
+        let reader = Reader::find(known);
+        for better in reader.iter().flat_map(|reader| &reader.refused) {
+            let mut why = better.why.clone();
+            why.problem = format!("not by {}: {}", better.name, why.problem);
+            self.findings.push(Finding { topic: "memory", outcome: Err(why), weight: Weight::Limit });
+        }
+        self.keep("memory", Weight::Limit, reader, |reader| format!("by {}", reader.name))
+    }
+
     fn tables(&mut self, symbols: &Symbols, (host, vendor): (&Host, Vendor), btf: &KernelBtf) -> Result<Tables, Obstacle> {
-        let addresses = || Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?));
+        let addresses = || {
+            let known = Known::banner(symbols.banner()?, &host.kernel);
+            Ok((symbols.list()?, symbols.structures()?, symbols.per_cpu_offsets()?, known))
+        };
         let addresses =
             self.keep("variables", Weight::Limit, addresses(), |_| "the list of MSRs and the per-CPU structures".to_owned());
-        let (list_symbols, symbol, offsets) = addresses?;
-        let peek =
-            self.keep("memory", Weight::Limit, Peek::load(), |_| "kernel memory can be read by a BPF program".to_owned())?;
+        let (list_symbols, symbol, offsets, known) = addresses?;
+        let reader = self.reader(&known)?;
         let certain = plausible::certain(vendor, list_symbols).map(|index| (index, vendor));
-        let read = tables::read_list(&peek, list_symbols).and_then(|list| plausible::list(&list, certain).map(|()| list));
+        let read = tables::read_list(&reader, list_symbols).and_then(|list| plausible::list(&list, certain).map(|()| list));
         let list = self.keep("list", Weight::Limit, read, |list| describe_list(list))?;
         let layout = KnownLayout::find(btf);
         let closer = symbols.closer().map_or(0, |closer| closer.address);
-        let checked = tables::per_cpu_offsets(&peek, offsets, &host.possible_cpus).and_then(|offsets| {
+        let checked = tables::per_cpu_offsets(&reader, offsets, &host.possible_cpus).and_then(|offsets| {
             if let Some(own) = symbols.own_offset() {
-                plausible::offsets(&peek, own, &host.possible_cpus, &offsets)?;
+                plausible::offsets(&reader, own, &host.possible_cpus, &offsets)?;
             }
-            let base = tables::structure_base(&peek, symbol)?;
+            let base = tables::structure_base(&reader, symbol)?;
             let structures: Vec<u64> = offsets.iter().map(|offset| base.wrapping_add(*offset)).collect();
             for (cpu, address) in host.possible_cpus.iter().zip(&structures) {
-                let verdict = check_structure(&peek, *address, layout.layout, list.len(), closer);
+                let verdict = check_structure(&reader, *address, layout.layout, list.len(), closer);
                 let verdict = verdict.map_err(|why| why.of(format!("the per-CPU structure of CPU {cpu}")))?;
                 verdict.map_err(|why| implausible(*cpu, &why, &layout))?;
             }
@@ -154,7 +167,7 @@ impl Survey {
         let (base, per_cpu_offsets, structures) = self.keep("layout", Weight::Limit, checked, |_| describe_layout(&layout))?;
         let form = symbols.set_form(&list);
         let running_vcpu = symbols.running_vcpu();
-        Ok(Tables { list, form, layout, structures, base, per_cpu_offsets, symbol, list_symbols, running_vcpu, peek })
+        Ok(Tables { list, form, layout, structures, base, per_cpu_offsets, symbol, list_symbols, running_vcpu, reader })
     }
 }
 
@@ -184,10 +197,16 @@ fn implausible(cpu: u32, why: &str, layout: &KnownLayout) -> Obstacle {
 
 /// Reads a structure and checks it; says what contradicts it. A close that is just running has taken back `registered` but not yet
 /// all values, so a contradiction must stand for a while before it is believed.
-fn check_structure(peek: &Peek, address: u64, layout: Layout, slots: usize, closer: u64) -> Result<Result<(), String>, Obstacle> {
+fn check_structure(
+    reader: &Reader,
+    address: u64,
+    layout: Layout,
+    slots: usize,
+    closer: u64,
+) -> Result<Result<(), String>, Obstacle> {
     let mut verdict = Ok(());
     for _ in 0..10 {
-        verdict = tables::read_structure(peek, address, layout)?.check(slots, closer);
+        verdict = tables::read_structure(reader, address, layout)?.check(slots, closer);
         if verdict.is_ok() {
             break;
         }

@@ -11,7 +11,7 @@ use aya::{
     maps::{HashMap, Map, MapData, MapError},
 };
 
-use super::{object, sys};
+use super::{object, refuse, sys};
 use crate::obstacle::Obstacle;
 
 /// Rows that are asked for at once. More than a bucket ever holds; the rows of owners then take 1 MiB.
@@ -59,6 +59,7 @@ impl<K: Pod + Ord, V: Pod> Table<K, V> {
 
     /// All rows, many with each call; none where the kernel does not do that (before 5.6).
     fn batches(&self) -> Option<Vec<(K, V)>> {
+        refuse::check(refuse::BATCH).ok()?;
         let (mut keys, mut values) = (zeros::<K>(), zeros::<V>());
         let mut rows = Vec::new();
         let mut position = None;

@@ -2,7 +2,7 @@
 
 use shared_msr_common::accounting::SetForm;
 
-use super::peek::Peek;
+use super::reader::Reader;
 use crate::{
     kernel::{
         btf::KernelBtf,
@@ -57,7 +57,7 @@ pub struct Tables {
     /// Where each CPU keeps the vCPU that is loaded on it; none where that is not known.
     pub(super) running_vcpu: Option<u64>,
     /// Reads kernel memory.
-    pub(super) peek: Peek,
+    pub reader: Reader,
 }
 
 impl Target {
@@ -81,7 +81,7 @@ impl Target {
 impl Tables {
     /// Whether KVM's list is the one that was found at the start. A vendor module that is loaded anew makes it anew.
     pub fn list_stands(&self) -> bool {
-        tables::read_list(&self.peek, self.list_symbols).as_ref() == Ok(&self.list)
+        tables::read_list(&self.reader, self.list_symbols).as_ref() == Ok(&self.list)
     }
 
     /// Address of the pointer to the structures; 0 where they are static.
@@ -94,6 +94,6 @@ impl Tables {
 
     /// The structure at `address`.
     pub fn read_structure(&self, address: u64) -> Result<Structure, Obstacle> {
-        tables::read_structure(&self.peek, address, self.layout.layout)
+        tables::read_structure(&self.reader, address, self.layout.layout)
     }
 }

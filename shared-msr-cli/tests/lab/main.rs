@@ -36,6 +36,8 @@ mod preempted;
 #[cfg(test)]
 mod qemu;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 mod real_hosts;
 #[cfg(test)]
 mod reloaded;

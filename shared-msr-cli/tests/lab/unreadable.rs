@@ -5,8 +5,8 @@ use std::{fs, path::Path, process::Command};
 
 use crate::support::{Covered, Ended, WithoutKvm, shared_msr};
 
-const USER: &str = "0000000000001000";
-const UNMAPPED: &str = "ffff800000000000";
+pub(crate) const USER: &str = "0000000000001000";
+pub(crate) const UNMAPPED: &str = "ffff800000000000";
 /// Only what matters here, so that it is quick.
 const SYMBOLS: [&str; 9] = [
     "uret_msr",
@@ -22,28 +22,28 @@ const SYMBOLS: [&str; 9] = [
 
 /// The kernel's lines, as fields: address, kind, name and, perhaps, module. To read them takes long, so each test does it once;
 /// not once for all, because modules that are loaded anew are elsewhere.
-struct Symbols(Vec<Vec<String>>);
+pub(crate) struct Symbols(Vec<Vec<String>>);
 
 impl Symbols {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let text = fs::read_to_string("/proc/kallsyms").unwrap();
         let wanted = text.lines().filter(|line| SYMBOLS.iter().any(|symbol| line.contains(symbol)));
         Self(wanted.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect())
     }
 
     /// The variable that says how long KVM's list is.
-    fn list(&self) -> &'static str {
+    pub(crate) fn list(&self) -> &'static str {
         // Since 5.13; before, the length and the list are in one variable.
         let list = "kvm_nr_uret_msrs";
         if self.0.iter().any(|fields| fields[2] == list) { list } else { "user_return_msrs_global" }
     }
 
-    fn address_of(&self, symbol: &str) -> String {
+    pub(crate) fn address_of(&self, symbol: &str) -> String {
         self.0.iter().find(|fields| fields[2] == symbol).unwrap_or_else(|| panic!("no {symbol}"))[0].clone()
     }
 
     /// Lets the kernel's symbols name another address for this one.
-    fn at(&self, symbol: &str, address: &str) -> Covered {
+    pub(crate) fn at(&self, symbol: &str, address: &str) -> Covered {
         let mut symbols = self.0.clone();
         let mut moved = symbols.iter_mut().filter(|fields| fields[2] == symbol).peekable();
         assert!(moved.peek().is_some(), "no {symbol} that could be elsewhere");

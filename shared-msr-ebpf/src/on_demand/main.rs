@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `shared_msr_lookup` | addresses of symbols | at start |
 //! | `shared_msr_peek` | kernel memory | at start, at the end, for `inspect` |
+//! | `shared_msr_peek_fault` | the same, on page faults of one thread of user space, where nothing can be run on demand | the same |
 
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 

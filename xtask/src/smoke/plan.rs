@@ -132,6 +132,8 @@ fn usual() -> Vec<Boot> {
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
         Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::switches"]),
+        Boot::amd("6.12", 2, &["readers"]),
+        Boot::amd("6.1", 2, &["readers"]),
         Boot::amd("6.12", 1, &["unreadable::wrong_address", "unreadable::used"]),
         Boot::amd("5.10", 1, &["unreadable::wrong_address", "unreadable::unused"]),
         Boot::amd("6.12", 2, &["qemu"]).with_qemu(),

@@ -1,46 +1,13 @@
-//! Kernel memory, read by a BPF program that runs on demand.
-
-use std::cell::Cell;
+//! What the kernel-side programs that read kernel memory say of one read.
 
 use shared_msr_common::{PEEK_BYTES, PeekBuffer};
 
-use super::{on_demand::Program, sys::OnDemand};
-use crate::{
-    kernel::{lockdown::LOCKED_DOWN, tables::Memory},
-    obstacle::Obstacle,
-};
-
-/// The loaded peek program.
-pub(super) struct Peek {
-    program: Program<PeekBuffer>,
-    /// How often it was run.
-    runs: Cell<u64>,
-}
-
-impl Peek {
-    /// Loads the program.
-    pub(super) fn load() -> Result<Self, Obstacle> {
-        let what = "a program that reads kernel memory";
-        let program = Program::load(OnDemand::RawTracepoint, what, ("shared_msr_peek", "PEEK"))?;
-        Ok(Self { program, runs: Cell::new(0) })
-    }
-}
-
-impl Memory for Peek {
-    fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Obstacle> {
-        // From 1 on: the map begins with zeros.
-        let run = self.runs.get() + 1;
-        self.runs.set(run);
-        self.program.run(&[address, length as u64, run])?;
-        answer(&self.program.answer()?, (address, length), run)
-    }
-}
+use super::{WRONG_ADDRESS, unread};
+use crate::{kernel::lockdown::LOCKED_DOWN, obstacle::Obstacle};
 
 /// The bytes that run `run` was asked for, if the buffer holds them.
-fn answer(buffer: &PeekBuffer, (address, length): (u64, usize), run: u64) -> Result<Vec<u8>, Obstacle> {
-    let unread = |why: &str, cure: &str| {
-        Err(Obstacle::new(format!("{length} bytes of kernel memory at {address:#x} cannot be read ({why})"), cure))
-    };
+pub(super) fn answer(buffer: &PeekBuffer, (address, length): (u64, usize), run: u64) -> Result<Vec<u8>, Obstacle> {
+    let unread = |why: &str, cure: &str| Err(unread((address, length), why, cure));
     if buffer.run != run || buffer.address != address {
         // The kernel skips a program that it finds running on the same CPU already.
         return unread("the program that reads it did not run", "try again");
@@ -55,10 +22,6 @@ fn answer(buffer: &PeekBuffer, (address, length): (u64, usize), run: u64) -> Res
         (status, _) => unread(&format!("error {status}"), WRONG_ADDRESS),
     }
 }
-
-/// The kernel says where its variables are; what it says is wrong, or not of the kernel that runs.
-const WRONG_ADDRESS: &str = "see that /proc/kallsyms is this kernel's own and nothing is mounted over it; if it is, report this kernel \
-                             to the authors of shared-msr";
 
 #[cfg(test)]
 mod tests {
