@@ -6,7 +6,7 @@ use std::cell::Cell;
 use aya::{
     Ebpf,
     maps::{Array, MapData},
-    programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{ProgramError, RawTracePoint, RawTracePointRunOptions, TestRun as _},
 };
 use shared_msr_common::PeekBuffer;
 
@@ -40,6 +40,20 @@ pub(super) fn open(_known: &Known) -> Result<Way, Obstacle> {
     Ok(Box::new(OnDemand { bpf, buffer, runs: Cell::new(0) }))
 }
 
+/// `ENOTSUPP` (include/linux/errno.h), which is not meant for user space: `bpf_prog_test_run` has it for kinds of programs that it does
+/// not run.
+const ENOTSUPP: i32 = 524;
+
+fn refused(error: &ProgramError) -> Obstacle {
+    match error {
+        ProgramError::SyscallError(call) if call.io_error.raw_os_error() == Some(ENOTSUPP) => Obstacle::new(
+            "the kernel runs no program on a raw tracepoint's arguments on demand (error 524)",
+            "use Linux 5.10 or later",
+        ),
+        _ => object::refused("to run a program on demand", error),
+    }
+}
+
 impl Memory for OnDemand {
     fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, Obstacle> {
         let program = self.bpf.program(PROGRAM).ok_or_else(|| object::missing(PROGRAM))?;
@@ -49,7 +63,7 @@ impl Memory for OnDemand {
         self.runs.set(run);
         let mut options = RawTracePointRunOptions::new();
         options.args[..3].copy_from_slice(&[address, length as u64, run]);
-        program.test_run(options).map_err(|error| object::refused("to run a program on demand", &error))?;
+        program.test_run(options).map_err(|error| refused(&error))?;
         let buffer = self.buffer.get(&0, 0).map_err(|error| object::refused("to read the map PEEK", &error))?;
         answer(&buffer, (address, length), run)
     }
