@@ -21,6 +21,10 @@ use crate::obstacle::Obstacle;
 /// Compiled by the build script.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/shared-msr-on-demand"));
 
+/// `ENOTSUPP` (include/linux/errno.h), which is not meant for user space: `bpf_prog_test_run` has it for kinds of programs that it does
+/// not run.
+const ENOTSUPP: i32 = 524;
+
 /// A loaded program, and the map by which it is asked and answers.
 pub(super) struct Program<V: Pod> {
     program: OwnedFd,
@@ -57,7 +61,13 @@ impl<V: Pod> Program<V> {
 
     /// Runs the program once in the calling thread, with these arguments.
     pub(super) fn run(&self, arguments: &[u64]) -> Result<(), Obstacle> {
-        sys::run(self.program.as_fd(), arguments).map_err(|error| object::refused("to run a program on demand", &error))
+        sys::run(self.program.as_fd(), arguments).map_err(|error| match error.raw_os_error() {
+            Some(ENOTSUPP) => {
+                let problem = format!("the kernel does not run {} on demand (error {ENOTSUPP})", self.what);
+                Obstacle::new(problem, "use Linux 5.10 or later")
+            }
+            _ => object::refused("to run a program on demand", &error),
+        })
     }
 
     /// What is in the map.
