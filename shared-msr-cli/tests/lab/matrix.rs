@@ -74,6 +74,7 @@ impl Expected {
         let counter = KernelCounter::start("kvm/kvm_exit", None);
         let (ended, report) = report_on(&format!("--probe {step} {words}"), &guest.split(' ').collect::<Vec<_>>());
         counter.stop();
+        assert!(report.reconciled, "{step}: {:?}", report.violations);
         assert_eq!(ended.status, 0, "{ended:?}");
         let exits = report.totals.events.exits;
         assert_eq!(exits, counter.count(), "{step}: exits by the kernel's own count");

@@ -129,6 +129,8 @@ fn usual() -> Vec<Boot> {
         Boot::amd("6.12", 2, &["shapes::basic", "shapes::further::fentry"]),
         Boot::amd("6.1", 1, EACH_KERNEL),
         Boot::amd("6.12", 1, EACH_KERNEL),
+        // From 7.0 on programs on tracepoints can be preempted, and another hook of exits is taken.
+        Boot::amd("7.3", 1, EACH_KERNEL),
         Boot { icount: true, ..Boot::amd("6.12", 1, &["top"]) },
         Boot::amd("6.12", 2, &["churn", "contention", "migrate", "two_guests", "unplug"]),
         Boot::amd("6.12", 1, &["errors::obstacles", "errors::stepping_down", "errors::switches"]),
@@ -169,7 +171,6 @@ fn further() -> Vec<Boot> {
         Boot::amd("6.16", 1, EACH_KERNEL),
         Boot::amd("6.18", 1, EACH_KERNEL),
         Boot::amd("7.2", 1, EACH_KERNEL),
-        Boot::amd("7.3", 1, EACH_KERNEL),
     ]
 }
 

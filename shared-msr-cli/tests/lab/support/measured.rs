@@ -109,8 +109,9 @@ impl Measured {
     /// It ended well, adds up, and its totals are the kernel's.
     #[track_caller]
     pub(crate) fn assert_right(&self) {
-        assert_eq!(self.ended.status, 0, "{:?}", self.ended);
+        // First, because its words say what the status only hints at.
         assert_reconciled(&self.report);
+        assert_eq!(self.ended.status, 0, "{:?}", self.ended);
         self.assert_as_the_kernel_counts();
     }
 
