@@ -13,7 +13,7 @@ use std::{
 use shared_msr::guest::GuestOutcome;
 
 use crate::support::{
-    KernelCounter, OnTerminal, Report, Terminal, is_attached, json, process_named, shared_msr, wait_until,
+    KernelCounter, OnTerminal, Report, Terminal, is_attached, json, process_named, send, shared_msr, wait_until,
     wait_until_no_program_is_left,
 };
 
@@ -197,13 +197,33 @@ fn rates_are_those_of_an_interval_and_totals_are_the_kernel_s() {
     session.assert_ends_well();
 }
 
+/// What does not need the time of an instruction count: also where the emulator has none.
+mod on_any_host {
+    use super::*;
+
+    #[test]
+    fn exits_of_a_vm_are_the_kernel_s_and_a_key_ends_the_view() {
+        let kernel = KernelCounter::start("kvm/kvm_exit", None);
+        let mut session = Session::begin("--interval 1s");
+        let guest: GuestOutcome = json(&shared_msr("guest --format json --outs 50 --cpuids 10 --tsc-aux 0xabc").stdout).unwrap();
+        assert_eq!(guest.outs, 50);
+        let counted = kernel.count();
+        assert!(counted >= 50 * 11, "the kernel counts the known load: {counted}");
+        // Totals, of VMs.
+        session.terminal.press("t2");
+        session
+            .terminal
+            .wait_for("the VM with its exits", |shown| Screen(shown.to_owned()).last_columns("VM", 9) == [counted as f64]);
+        session.terminal.press("q");
+        session.assert_ends_well();
+    }
+}
+
 #[test]
 fn a_signal_ends_the_view_and_leaves_the_terminal_as_it_was() {
     for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGINT] {
         let session = Session::begin("");
-        let process = i32::try_from(session.process).unwrap();
-        // SAFETY: takes numbers only and touches no memory.
-        assert_eq!(unsafe { libc::kill(process, signal) }, 0);
+        send(session.process, signal);
         session.assert_ends_well();
     }
 }

@@ -102,6 +102,7 @@ const EACH_INTEL: &[&str] = &[
     "matrix::module_btf",
     "timing::module_btf",
     "timing::used::kprobe_times_each_restore",
+    "top::on_any_host",
     "trace::module_btf",
     "trace::used::kprobe_shows_each_event",
 ];

@@ -31,7 +31,7 @@ pub(crate) use kvm_modules::{WithoutKvm, vendor_module};
 pub(crate) use looks::Looks;
 pub(crate) use measured::{Measured, Measuring, measure, report_on, report_over_exits};
 pub(crate) use program::{
-    Ended, Foreign, Running, arguments, command, inspect, is_attached, json, modest, process_named, programs_in_kernel,
+    Ended, Foreign, Running, arguments, command, inspect, is_attached, json, modest, process_named, programs_in_kernel, send,
     shared_msr, wait_until_no_program_is_left,
 };
 pub(crate) use refused::Refused;

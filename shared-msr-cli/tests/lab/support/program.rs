@@ -216,7 +216,7 @@ pub(crate) fn wait_until_no_program_is_left() {
 }
 
 /// Sends a signal to a process.
-pub(super) fn send(pid: u32, signal: i32) {
+pub(crate) fn send(pid: u32, signal: i32) {
     let pid = i32::try_from(pid).unwrap();
     // SAFETY: takes numbers only and touches no memory.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "cannot signal {pid}");
