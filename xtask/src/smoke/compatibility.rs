@@ -16,7 +16,7 @@ const END: &str = "<!-- End of what is written. -->\n";
 type Said = (&'static [&'static str], &'static str);
 
 /// Each column with what it can say.
-const COLUMNS: [(&str, &[Said]); 12] = [
+const COLUMNS: [(&str, &[Said]); 13] = [
     (
         "report, fentry",
         &[
@@ -39,6 +39,7 @@ const COLUMNS: [(&str, &[Said]); 12] = [
     ("inspect, doctor", &[(&["matrix::used::inspect_lists_the_msrs_and_doctor_finds_nothing_in_the_way"], "yes")]),
     ("top", &[(&["top"], "yes")]),
     ("VMMs of all shapes", &[(&["shapes"], "yes")]),
+    ("QEMU", &[(&["qemu"], "yes")]),
 ];
 
 /// Writes the table into the document.
